@@ -1,0 +1,80 @@
+#include "proto/frame_reader.hpp"
+
+#include "proto/wire.hpp"
+
+#include <cassert>
+
+namespace sluice::proto {
+
+FrameReader::FrameReader(Role role, bool expect_preamble)
+    : state_(expect_preamble ? State::preamble : State::header), role_(role) {}
+
+std::span<std::byte> FrameReader::space() noexcept {
+    switch (state_) {
+    case State::preamble: return std::span(head_).subspan(filled_);
+    case State::header: return std::span(head_).first(kFrameHeaderBytes).subspan(filled_);
+    case State::body: return std::span(body_).first(body_length_).subspan(filled_);
+    case State::ready: break;
+    }
+    return {};
+}
+
+Fault FrameReader::commit(std::size_t count) {
+    assert(count <= space().size());
+    filled_ += count;
+    switch (state_) {
+    case State::preamble: {
+        if (filled_ < kPreambleBytes)
+            return Fault::none;
+        Preamble preamble;
+        if (const Fault fault = decode_preamble(head_, preamble); fault != Fault::none)
+            return fault;
+        role_ = preamble.role;
+        state_ = State::header;
+        filled_ = 0;
+        return Fault::none;
+    }
+    case State::header: return filled_ < kFrameHeaderBytes ? Fault::none : header_complete();
+    case State::body:
+        if (filled_ == body_length_)
+            state_ = State::ready;
+        return Fault::none;
+    case State::ready: break;
+    }
+    return Fault::none;
+}
+
+// On a fault the state stays as it is, with nothing left to fill: space() is empty, and another
+// commit(0) names the same fault.
+Fault FrameReader::header_complete() {
+    const std::size_t length = wire::load_le<std::uint32_t>(head_.data());
+    const auto type = FrameType{std::to_integer<std::uint8_t>(head_[4])};
+    if (!allowed_on(type, Role::control) && !allowed_on(type, Role::data))
+        return Fault::unknown_frame;
+    if (!allowed_on(type, role_))
+        return Fault::misplaced_frame;
+    if (head_[5] != std::byte{0} || wire::load_le<std::uint16_t>(head_.data() + 6) != 0)
+        return Fault::reserved_not_zero;
+    if (length > max_body_bytes(type))
+        return Fault::frame_too_long;
+    type_ = type;
+    body_length_ = length;
+    filled_ = 0;
+    if (body_.size() < length)
+        body_.resize(length);
+    state_ = length == 0 ? State::ready : State::body;
+    return Fault::none;
+}
+
+ByteView FrameReader::body() const noexcept {
+    assert(frame_ready());
+    return ByteView(body_).first(body_length_);
+}
+
+void FrameReader::next() noexcept {
+    assert(frame_ready());
+    state_ = State::header;
+    filled_ = 0;
+}
+
+} // namespace sluice::proto

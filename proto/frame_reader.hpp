@@ -1,0 +1,67 @@
+// Cuts a byte stream into frames.
+//
+// The reader hands out the memory that the next bytes belong into and never asks for a byte beyond
+// the current frame. So whoever owns the socket reads exactly what the reader wants, and a payload
+// that follows a frame is still in the socket, untouched, for splice(2). One reader per connection;
+// not thread-safe; no I/O of its own.
+//
+//     while (!reader.frame_ready()) {
+//         auto space = reader.space();
+//         ssize_t got = recv(fd, space.data(), space.size(), 0);
+//         if (Fault fault = reader.commit(got); fault != Fault::none) ...
+//     }
+//     handle(reader.type(), reader.body());
+//     reader.next();
+#pragma once
+
+#include "proto/messages.hpp"
+
+#include <array>
+#include <span>
+
+namespace sluice::proto {
+
+class FrameReader {
+public:
+    // Reads the frames of a connection of this role. Where `expect_preamble`, the stream begins
+    // with one, and `role` is replaced by what it says.
+    FrameReader(Role role, bool expect_preamble);
+
+    // Where the next bytes go; never empty unless frame_ready().
+    [[nodiscard]] std::span<std::byte> space() noexcept;
+
+    // `count` bytes (at most space().size()) were written to space(). A frame header is checked as
+    // soon as it is complete: type, role, length against the limit of the type; only then is memory
+    // for the body taken. After a fault the reader is of no further use.
+    [[nodiscard]] Fault commit(std::size_t count);
+
+    [[nodiscard]] bool preamble_seen() const noexcept { return state_ != State::preamble; }
+    [[nodiscard]] Role role() const noexcept { return role_; }
+
+    // True between the commit that completed a frame and next().
+    [[nodiscard]] bool frame_ready() const noexcept { return state_ == State::ready; }
+    [[nodiscard]] FrameType type() const noexcept { return type_; }
+    [[nodiscard]] ByteView body() const noexcept;
+    // Forgets the current frame and waits for the next. The body's memory is kept for reuse.
+    void next() noexcept;
+
+    // Whether the stream may end here: not inside a preamble or a frame.
+    [[nodiscard]] bool at_boundary() const noexcept { return state_ == State::header && filled_ == 0; }
+
+private:
+    enum class State : std::uint8_t { preamble, header, body, ready };
+
+    [[nodiscard]] Fault header_complete();
+
+    State state_;
+    Role role_;
+    FrameType type_ = FrameType::error;
+    std::array<std::byte, kPreambleBytes> head_{};
+    Bytes body_;
+    std::size_t body_length_ = 0;
+    std::size_t filled_ = 0; // of the current preamble, header or body
+};
+
+static_assert(kFrameHeaderBytes <= kPreambleBytes, "both are gathered in the same memory");
+
+} // namespace sluice::proto

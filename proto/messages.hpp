@@ -1,0 +1,252 @@
+// The messages of the wire format, and their encoding. Normative description: PROTOCOL.md.
+//
+// Pure: bytes in, values out. Nothing here touches a descriptor, a clock or a thread. Decoded
+// strings are views into the body that was decoded and live as long as it does. Encoders append
+// one complete frame (header and body) to `out`; they assert limits in debug builds and expect
+// callers to respect them.
+#pragma once
+
+#include "proto/fault.hpp"
+#include "proto/limits.hpp"
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <vector>
+
+namespace sluice::proto {
+
+using Bytes = std::vector<std::byte>;
+using ByteView = std::span<const std::byte>;
+using Token = std::array<std::byte, kTokenBytes>;
+
+enum class Role : std::uint8_t { control = 0, data = 1 };
+
+enum class FrameType : std::uint8_t {
+    // control connection, sender to receiver
+    open = 1,
+    offer = 2,
+    finish = 3,
+    // control connection, receiver to sender
+    welcome = 16,
+    verdict = 17,
+    file_error = 18,
+    done = 19,
+    // data connection, sender to receiver
+    join = 32,
+    batch = 33,
+    extent = 34,
+    block = 35,
+    file_end = 36,
+    stream_end = 37,
+    // either connection
+    file_abort = 48, // sender to receiver
+    error = 49,      // both directions; the connection closes after it
+};
+
+// First bytes of every connection, from the side that connected.
+struct Preamble {
+    std::uint16_t version = kVersion;
+    Role role = Role::control;
+};
+
+// Seconds and nanoseconds since the epoch, as st_mtim (stat(3type)).
+struct Timestamp {
+    std::int64_t seconds = 0;
+    std::uint32_t nanoseconds = 0; // < 1'000'000'000
+    friend bool operator==(const Timestamp&, const Timestamp&) = default;
+};
+
+// Flags of Open.
+inline constexpr std::uint32_t kOpenPreserve = 1U << 0;      // keep mode and mtime
+inline constexpr std::uint32_t kOpenIgnoreTimes = 1U << 1;   // want files that look unchanged, too
+inline constexpr std::uint32_t kOpenDryRun = 1U << 2;        // change nothing
+inline constexpr std::uint32_t kOpenPublishByFile = 1U << 3; // no staging of new trees
+inline constexpr std::uint32_t kOpenSingleFile = 1U << 4;    // one regular file (see destination)
+inline constexpr std::uint32_t kOpenKnownFlags = (1U << 5) - 1;
+
+// Asks for a session.
+struct Open {
+    std::uint32_t flags = kOpenPreserve;
+    std::uint16_t streams = 1; // data connections that will join, 1..kMaxStreams
+    // Where below the receiver's directory everything goes; empty: the directory itself. With a
+    // trailing slash it names a directory. With kOpenSingleFile and no such directory it is the
+    // file's own new name.
+    std::string_view destination;
+    // First components of all paths that will be sent, at most kMaxRoots; an empty name stands for
+    // "anything". No roots at all: the sender does not say.
+    std::vector<std::string_view> roots;
+    std::string_view software; // for the log, e.g. "sluice 0.1.0"
+};
+
+struct Welcome {
+    Token token{};                        // names the session to its data connections
+    std::vector<std::uint16_t> fresh;     // indices into Open::roots under which nothing exists yet
+    std::string_view software;
+};
+
+// What an offer takes in its frame's body: this much, and this much per entry besides its path.
+inline constexpr std::size_t kOfferHeaderBytes = 10;
+inline constexpr std::size_t kOfferEntryBytes = 26;
+
+struct OfferEntry {
+    std::uint64_t size = 0;
+    Timestamp mtime;
+    std::uint32_t mode = 0; // permission bits only, 07777
+    std::string_view path;
+};
+
+// "Do you already have these regular files?" Ids count up by one from first_id.
+struct Offer {
+    std::uint64_t first_id = 0;
+    std::vector<OfferEntry> entries; // 1..kMaxOfferEntries
+};
+
+// The answer to one Offer: bit i (byte i/8, bit i%8) set: send file first_id + i.
+struct Verdict {
+    std::uint64_t first_id = 0;
+    std::uint16_t count = 0;
+    ByteView wanted; // (count + 7) / 8 bytes
+};
+
+enum class FileFault : std::uint8_t {
+    io = 1,        // errno says what
+    refused = 2,   // the name leads through a symbolic link or out of the directory
+    conflict = 3,  // a directory is in the way of a file, or the reverse
+    corrupt = 4,   // compressed data that does not decode
+};
+
+// One file could not be stored; the session goes on.
+struct FileError {
+    FileFault fault = FileFault::io;
+    std::int32_t error_number = 0; // errno of the receiver, 0 where there is none
+    std::string_view path;
+    std::string_view text;
+};
+
+// Everything has been sent.
+struct Finish {
+    std::uint16_t streams = 0; // data connections that ever joined, those that were broken off, too
+    std::uint64_t files = 0;   // regular files sent whole: records and FileEnds
+};
+
+// What the receiver did. Times in microseconds.
+struct Done {
+    std::uint64_t files = 0;      // regular files published
+    std::uint64_t unchanged = 0;  // regular files that were already there
+    std::uint64_t directories = 0;
+    std::uint64_t symlinks = 0;
+    std::uint64_t failed = 0;     // FileErrors reported
+    std::uint64_t bytes_spliced = 0;
+    std::uint64_t bytes_copied = 0;
+    std::uint64_t bytes_inline = 0;
+    std::uint64_t bytes_decompressed = 0;
+    std::uint64_t cpu_us = 0;
+    std::uint64_t system_calls = 0;
+    std::uint64_t context_switches = 0;
+};
+
+struct Join {
+    Token token{};
+    std::uint16_t stream = 0; // < kMaxStreams
+};
+
+enum class Encoding : std::uint8_t { raw = 0, zstd = 1, hole = 2 };
+
+// A run of small records, see batch.hpp.
+struct Batch {
+    Encoding encoding = Encoding::raw; // raw or zstd (one zstd frame)
+    std::uint32_t raw_length = 0;      // of the records, 1..kMaxBatchBytes
+    ByteView payload;                  // the records, or the zstd frame that holds them
+};
+
+// A piece of a file. Self-describing, so that nothing depends on the order in which frames of
+// different connections arrive. Encoding raw: `length` bytes of payload follow the frame. zstd:
+// Block frames follow until their raw lengths add up to `length`. hole: nothing follows.
+struct Extent {
+    std::uint64_t file_id = 0;
+    std::uint64_t offset = 0;
+    std::uint64_t length = 0; // 1..kMaxExtentBytes; a hole may be as long as the file
+    std::uint64_t file_size = 0;
+    Timestamp mtime;
+    std::uint32_t mode = 0;
+    Encoding encoding = Encoding::raw;
+    std::string_view path;
+};
+
+// One independently compressed piece of an extent.
+struct Block {
+    Encoding encoding = Encoding::raw; // raw or zstd
+    std::uint32_t raw_length = 0;      // 1..kMaxBlockBytes
+    ByteView payload;
+};
+
+// All extents of the file have been sent and its source did not change: publish it.
+struct FileEnd {
+    std::uint64_t file_id = 0;
+};
+
+// The file will not be completed: throw away what arrived of it.
+struct FileAbort {
+    std::uint64_t file_id = 0;
+};
+
+// Ends the whole session, in either direction. Codes are the exit codes of the programs.
+struct ErrorMessage {
+    std::uint16_t code = 0;
+    std::string_view text;
+};
+
+std::array<std::byte, kPreambleBytes> encode_preamble(const Preamble& preamble);
+[[nodiscard]] Fault decode_preamble(std::span<const std::byte, kPreambleBytes> bytes, Preamble& out);
+
+// Largest body of a frame of this type, or 0 where there is no such type.
+[[nodiscard]] std::size_t max_body_bytes(FrameType type) noexcept;
+// Whether a frame of this type may travel on a connection of this role.
+[[nodiscard]] bool allowed_on(FrameType type, Role role) noexcept;
+
+void encode(const Open& message, Bytes& out);
+void encode(const Welcome& message, Bytes& out);
+void encode(const Offer& message, Bytes& out);
+void encode(const Verdict& message, Bytes& out);
+void encode(const FileError& message, Bytes& out); // cuts text to kMaxTextBytes
+void encode(const Finish& message, Bytes& out);
+void encode(const Done& message, Bytes& out);
+void encode(const Join& message, Bytes& out);
+void encode(const Batch& message, Bytes& out);
+void encode(const Extent& message, Bytes& out);
+void encode(const Block& message, Bytes& out);
+void encode(const FileEnd& message, Bytes& out);
+void encode(const FileAbort& message, Bytes& out);
+void encode(const ErrorMessage& message, Bytes& out); // cuts text to kMaxTextBytes
+void encode_stream_end(Bytes& out);
+
+// The header alone of a Batch or Block frame whose payload is sent from elsewhere.
+void encode_batch_header(Encoding encoding, std::uint32_t raw_length, std::size_t payload_bytes,
+                         Bytes& out);
+void encode_block_header(Encoding encoding, std::uint32_t raw_length, std::size_t payload_bytes,
+                         Bytes& out);
+// Bytes that encode_batch_header and encode_block_header append.
+inline constexpr std::size_t kBatchHeaderBytes = kFrameHeaderBytes + 8;
+inline constexpr std::size_t kBlockHeaderBytes = kFrameHeaderBytes + 8;
+
+// Each fills `out` and returns Fault::none, or names what is wrong and leaves `out` unspecified.
+// Paths are checked by check_path (an empty Open::destination and empty roots are allowed).
+[[nodiscard]] Fault decode(ByteView body, Open& out);
+[[nodiscard]] Fault decode(ByteView body, Welcome& out);
+[[nodiscard]] Fault decode(ByteView body, Offer& out);
+[[nodiscard]] Fault decode(ByteView body, Verdict& out);
+[[nodiscard]] Fault decode(ByteView body, FileError& out);
+[[nodiscard]] Fault decode(ByteView body, Finish& out);
+[[nodiscard]] Fault decode(ByteView body, Done& out);
+[[nodiscard]] Fault decode(ByteView body, Join& out);
+[[nodiscard]] Fault decode(ByteView body, Batch& out);
+[[nodiscard]] Fault decode(ByteView body, Extent& out);
+[[nodiscard]] Fault decode(ByteView body, Block& out);
+[[nodiscard]] Fault decode(ByteView body, FileEnd& out);
+[[nodiscard]] Fault decode(ByteView body, FileAbort& out);
+[[nodiscard]] Fault decode(ByteView body, ErrorMessage& out);
+
+} // namespace sluice::proto

@@ -1,0 +1,333 @@
+#include "receiver/data_connection.hpp"
+
+#include "common/text.hpp"
+#include "common/usage.hpp"
+#include "proto/batch.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <fmt/format.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <utility>
+
+namespace sluice {
+
+namespace {
+
+// What one connection may move before others of its worker get their turn.
+constexpr std::uint64_t kTurnBudgetBytes = std::uint64_t{4} << 20;
+
+int write_at(int file, proto::ByteView bytes, std::uint64_t offset) {
+    while (!bytes.empty()) {
+        count_system_call();
+        const ssize_t wrote =
+            ::pwrite(file, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+        if (wrote < 0) {
+            if (errno == EINTR) {
+                continue;
+            }
+            return errno;
+        }
+        bytes = bytes.subspan(static_cast<std::size_t>(wrote));
+        offset += static_cast<std::uint64_t>(wrote);
+    }
+    return 0;
+}
+
+} // namespace
+
+DataConnection::DataConnection(Worker& worker, std::shared_ptr<Session> session, UniqueFd socket)
+    : worker_(worker), session_(std::move(session)), socket_(std::move(socket)),
+      reader_(proto::Role::data, false),
+      poll_(worker.loop(), socket_.get(), [this](Readiness) { pump(); }) {
+    if (session_->add_connection(socket_.get())) {
+        poll_.wait_for({true, false});
+    } else {
+        close();
+    }
+}
+
+DataConnection::~DataConnection() {
+    if (!closed_) {
+        session_->remove_connection(socket_.get());
+    }
+}
+
+void DataConnection::pump() {
+    budget_bytes_ = kTurnBudgetBytes;
+    bytes_ = {};
+    bool more = true;
+    while (more && budget_bytes_ > 0 && !closed_) {
+        Payload* const payload = std::get_if<Payload>(&state_);
+        more = payload != nullptr ? move_payload(*payload) : read_frame();
+    }
+    session_->count_bytes(bytes_);
+    worker_.charge(*session_);
+}
+
+bool DataConnection::read_frame() {
+    const auto space = reader_.space();
+    count_system_call();
+    const ssize_t got = ::recv(socket_.get(), space.data(), space.size(), 0);
+    if (got < 0) {
+        const int error = errno;
+        if (error != EAGAIN && error != EINTR) {
+            on_broken();
+        }
+        return error == EINTR;
+    }
+    if (got == 0) {
+        on_end_of_stream();
+        return false;
+    }
+    budget_bytes_ -= std::min(budget_bytes_, static_cast<std::uint64_t>(got));
+    proto::Fault fault = reader_.commit(static_cast<std::size_t>(got));
+    if (fault == proto::Fault::none && reader_.frame_ready()) {
+        fault = handle_frame();
+        reader_.next();
+    }
+    if (fault != proto::Fault::none) {
+        protocol_fault(fault);
+        return false;
+    }
+    return true;
+}
+
+proto::Fault DataConnection::handle_frame() {
+    if (std::holds_alternative<Ended>(state_)) {
+        return proto::Fault::misplaced_frame;
+    }
+    if (Blocks* const blocks = std::get_if<Blocks>(&state_); blocks != nullptr) {
+        switch (reader_.type()) {
+        case proto::FrameType::block: return on_block(*blocks);
+        case proto::FrameType::file_abort: return on_file_abort(blocks);
+        default: return proto::Fault::misplaced_frame;
+        }
+    }
+    switch (reader_.type()) {
+    case proto::FrameType::batch: return on_batch();
+    case proto::FrameType::extent: return on_extent();
+    case proto::FrameType::file_end: return on_file_end();
+    case proto::FrameType::file_abort: return on_file_abort(nullptr);
+    case proto::FrameType::stream_end: end_stream(); return proto::Fault::none;
+    default: return proto::Fault::misplaced_frame;
+    }
+}
+
+proto::Fault DataConnection::on_batch() {
+    proto::Batch batch;
+    if (const auto fault = proto::decode(reader_.body(), batch); fault != proto::Fault::none) {
+        return fault;
+    }
+    proto::ByteView records = batch.payload;
+    const bool compressed = batch.encoding == proto::Encoding::zstd;
+    if (compressed) {
+        const auto raw = std::span(worker_.tools().scratch).first(batch.raw_length);
+        if (!worker_.tools().decompressor.decompress(batch.payload, raw)) {
+            return proto::Fault::bad_value;
+        }
+        records = raw;
+    }
+    proto::BatchReader reader(records);
+    while (!reader.at_end()) {
+        proto::Record record;
+        if (const auto fault = reader.next(record); fault != proto::Fault::none) {
+            return fault;
+        }
+        if (record.kind == proto::RecordKind::file) {
+            (compressed ? bytes_.compressed : bytes_.inlined) += record.content.size();
+        }
+        const auto problem = session_->store().put(record, worker_.tools().directories);
+        if (problem) {
+            session_->file_failed(record.path, *problem);
+        }
+    }
+    return proto::Fault::none;
+}
+
+proto::Fault DataConnection::on_extent() {
+    proto::Extent extent;
+    if (const auto fault = proto::decode(reader_.body(), extent); fault != proto::Fault::none) {
+        return fault;
+    }
+    const auto begun = session_->store().begin_extent(extent, worker_.tools().directories);
+    if (begun.fault != proto::Fault::none) {
+        return begun.fault;
+    }
+    if (begun.problem) {
+        session_->file_failed(extent.path, *begun.problem);
+    }
+    switch (extent.encoding) {
+    case proto::Encoding::raw:
+        state_ = Payload{begun.file, extent.offset, extent.offset, extent.length};
+        break;
+    case proto::Encoding::zstd:
+        state_ = Blocks{begun.file, extent.offset, extent.offset, extent.length};
+        break;
+    case proto::Encoding::hole: extent_complete(*begun.file, extent.offset, extent.length); break;
+    }
+    return proto::Fault::none;
+}
+
+proto::Fault DataConnection::on_block(Blocks& blocks) {
+    proto::Block block;
+    if (const auto fault = proto::decode(reader_.body(), block); fault != proto::Fault::none) {
+        return fault;
+    }
+    if (block.raw_length > blocks.remaining) {
+        return proto::Fault::limit_exceeded;
+    }
+    proto::ByteView content = block.payload;
+    if (block.encoding == proto::Encoding::zstd) {
+        const auto raw = std::span(worker_.tools().scratch).first(block.raw_length);
+        if (!worker_.tools().decompressor.decompress(block.payload, raw)) {
+            return proto::Fault::bad_value;
+        }
+        content = raw;
+    }
+    if (!blocks.file->dead) {
+        if (const int error = write_at(blocks.file->fd.get(), content, blocks.offset);
+            error != 0) {
+            file_dies(*blocks.file, make_problem(error));
+        }
+    }
+    bytes_.compressed += content.size();
+    blocks.offset += content.size();
+    blocks.remaining -= content.size();
+    if (blocks.remaining == 0) {
+        const Blocks done = blocks;
+        state_ = AwaitFrame{};
+        extent_complete(*done.file, done.begin, done.offset - done.begin);
+    }
+    return proto::Fault::none;
+}
+
+proto::Fault DataConnection::on_file_end() {
+    proto::FileEnd message;
+    if (const auto fault = proto::decode(reader_.body(), message); fault != proto::Fault::none) {
+        return fault;
+    }
+    const auto ended = session_->store().end_file(message.file_id, worker_.tools().directories);
+    if (ended.problem) {
+        session_->file_failed(ended.path, *ended.problem);
+    }
+    return ended.fault;
+}
+
+// In place of a block, for the file whose blocks these are, it ends the extent as well.
+proto::Fault DataConnection::on_file_abort(const Blocks* blocks) {
+    proto::FileAbort message;
+    if (const auto fault = proto::decode(reader_.body(), message); fault != proto::Fault::none) {
+        return fault;
+    }
+    if (blocks != nullptr) {
+        if (blocks->file->id != message.file_id) {
+            return proto::Fault::misplaced_frame;
+        }
+        session_->store().extent_lost(*blocks->file);
+        state_ = AwaitFrame{};
+    }
+    session_->store().abort_file(message.file_id);
+    return proto::Fault::none;
+}
+
+void DataConnection::end_stream() {
+    state_ = Ended{};
+    // Before the others hear of it: the report that follows counts this stream, too.
+    session_->count_bytes(std::exchange(bytes_, {}));
+    worker_.charge(*session_);
+    session_->stream_ended();
+}
+
+// An orderly end inside a raw payload is how a sender withdraws an extent that it cannot complete
+// (proto/PROTOCOL.md): the stream has ended like any other. Elsewhere it is a broken connection.
+void DataConnection::on_end_of_stream() {
+    if (const Payload* const payload = std::get_if<Payload>(&state_); payload != nullptr) {
+        session_->store().extent_lost(*payload->file);
+        end_stream();
+    } else if (!std::holds_alternative<Ended>(state_)) {
+        session_->fail({ErrorKind::network, "lost a data connection of the sender"});
+    }
+    close();
+}
+
+bool DataConnection::move_payload(Payload& payload) {
+    SocketToFile& receive = *worker_.tools().receive;
+    const std::uint64_t wanted = std::min(payload.remaining, budget_bytes_);
+    const Step step = payload.file->dead
+                          ? receive.discard(socket_.get(), wanted)
+                          : receive.step(socket_.get(), payload.file->fd.get(), payload.offset,
+                                         wanted);
+    (step.zero_copy ? bytes_.zero_copy : bytes_.copied) += step.moved;
+    budget_bytes_ -= step.moved;
+    payload.offset += step.moved;
+    payload.remaining -= step.moved;
+    if (step.status == StepStatus::file_failed) {
+        file_dies(*payload.file, make_problem(step.error_number));
+    }
+    if (payload.remaining == 0) {
+        const Payload done = payload;
+        state_ = AwaitFrame{};
+        extent_complete(*done.file, done.begin, done.offset - done.begin);
+        return true;
+    }
+    switch (step.status) {
+    case StepStatus::progress:
+    case StepStatus::file_failed: return true;
+    case StepStatus::would_block: return false;
+    case StepStatus::end: on_end_of_stream(); return false;
+    case StepStatus::socket_failed: on_broken(); return false;
+    }
+    return false;
+}
+
+void DataConnection::extent_complete(LargeFile& file, std::uint64_t begin, std::uint64_t length) {
+    const std::string path = file.path; // the file may be gone afterwards
+    const auto problem =
+        session_->store().extent_done(file, begin, length, worker_.tools().directories);
+    if (problem) {
+        session_->file_failed(path, *problem);
+    }
+}
+
+void DataConnection::file_dies(LargeFile& file, const StoreProblem& problem) {
+    // Two streams may meet the same failure of one file: it is reported once.
+    if (!file.dead.exchange(true)) {
+        session_->file_failed(file.path, problem);
+    }
+}
+
+void DataConnection::on_broken() {
+    if (!std::holds_alternative<Ended>(state_)) {
+        session_->fail({ErrorKind::network, "lost a data connection of the sender"});
+    }
+    close();
+}
+
+void DataConnection::close() {
+    if (std::exchange(closed_, true)) {
+        return;
+    }
+    LargeFile* lost = nullptr;
+    if (const Payload* const payload = std::get_if<Payload>(&state_); payload != nullptr) {
+        lost = payload->file;
+    } else if (const Blocks* const blocks = std::get_if<Blocks>(&state_); blocks != nullptr) {
+        lost = blocks->file;
+    }
+    if (lost != nullptr) {
+        session_->store().extent_lost(*lost);
+    }
+    state_ = Ended{};
+    poll_.wait_for({});
+    session_->remove_connection(socket_.get());
+    worker_.drop(this);
+}
+
+void DataConnection::protocol_fault(proto::Fault fault) {
+    session_->fail({ErrorKind::protocol,
+                    fmt::format("the sender broke the protocol: {}", proto::describe(fault))});
+    close();
+}
+
+} // namespace sluice

@@ -1,0 +1,36 @@
+// Removes what abandoned sessions left, on a thread of its own: a big tree takes its time, and no
+// worker should wait for it.
+#pragma once
+
+#include "receiver/store.hpp"
+
+#include <condition_variable>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <thread>
+
+namespace sluice {
+
+class Janitor {
+public:
+    Janitor();
+    // Finishes what it was given.
+    ~Janitor();
+    Janitor(const Janitor&) = delete;
+    Janitor& operator=(const Janitor&) = delete;
+
+    // Thread-safe.
+    void dispose(std::unique_ptr<Store> store);
+
+private:
+    void run();
+
+    std::mutex mutex_;
+    std::condition_variable wake_;
+    std::deque<std::unique_ptr<Store>> stores_; // guarded by mutex_
+    bool stopping_ = false;                     // guarded by mutex_
+    std::thread thread_;
+};
+
+} // namespace sluice

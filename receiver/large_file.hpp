@@ -1,0 +1,43 @@
+// A file that arrives as extents. Its state is guarded by the Store that owns it; only its
+// descriptor is used without a lock, by the connections that write extents into it.
+#pragma once
+
+#include "common/unique_fd.hpp"
+#include "proto/messages.hpp"
+#include "receiver/range_set.hpp"
+
+#include <atomic>
+#include <cstdint>
+#include <string>
+
+namespace sluice {
+
+struct LargeFile {
+    explicit LargeFile(const proto::Extent& first)
+        : id(first.file_id), path(first.path), size(first.file_size), mode(first.mode),
+          mtime(first.mtime) {}
+
+    const std::uint64_t id;
+    const std::string path; // on the wire
+    const std::uint64_t size;
+    const std::uint32_t mode;
+    const proto::Timestamp mtime;
+
+    // Set before the first extent is written.
+    UniqueFd fd;
+    bool staged = false;     // it lies under its own name in the staged tree ...
+    std::string stored_path; // ... which is this; otherwise where it will go
+    std::string work_name;   // its name among the session's files, where it is not staged
+
+    RangeSet received;
+    unsigned writers = 0; // extents that are being received
+    bool ended = false;   // FileEnd has come
+    // It cannot be stored, or was given up; bytes that still come are dropped.
+    std::atomic<bool> dead{false};
+
+    [[nodiscard]] bool complete() const noexcept {
+        return ended && writers == 0 && (dead || received.covers(size));
+    }
+};
+
+} // namespace sluice

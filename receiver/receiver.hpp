@@ -1,0 +1,44 @@
+// The receiving engine: a listener that serves many sessions at once, until it is stopped.
+//
+//     Receiver receiver(options, observer);
+//     if (Status started = receiver.start(); !started) ...
+//     ExitCode code = receiver.run();       // returns after stop(), or after one session
+//
+// start() and run() belong to one thread; stop() may be called from any thread.
+#pragma once
+
+#include "common/exit_code.hpp"
+#include "common/result.hpp"
+#include "receiver/options.hpp"
+#include "receiver/report.hpp"
+
+#include <memory>
+
+namespace sluice {
+
+class Receiver {
+public:
+    // `observer` is borrowed and outlives the receiver.
+    Receiver(ReceiverOptions options, ReceiverObserver& observer);
+    ~Receiver();
+    Receiver(const Receiver&) = delete;
+    Receiver& operator=(const Receiver&) = delete;
+
+    // Opens the directory, sweeps what dead receivers left in it, and listens. Kinds: usage, refused,
+    // file_io, network.
+    [[nodiscard]] Status start();
+
+    // Serves. With `handle_signals`, SIGINT and SIGTERM call stop(). Returns done, or, where sessions
+    // had to be abandoned, interrupted; with ReceiverOptions::once the session's own result.
+    [[nodiscard]] ExitCode run(bool handle_signals);
+
+    // The first call stops listening and lets sessions go on for ReceiverOptions::stop_grace; the
+    // second abandons them.
+    void stop();
+
+private:
+    struct Impl;
+    std::unique_ptr<Impl> impl_;
+};
+
+} // namespace sluice

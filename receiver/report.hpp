@@ -1,0 +1,43 @@
+// What a receiver tells about its work. Values only.
+#pragma once
+
+#include "common/result.hpp"
+#include "common/usage.hpp"
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+namespace sluice {
+
+struct SessionReport {
+    std::uint64_t serial = 0; // counts up from 1 as long as the receiver runs
+    std::string peer;         // "ADDR:PORT" of the control connection
+    std::string destination;  // below the receiver's directory, escaped
+    std::optional<Error> failure;
+    std::uint64_t files = 0; // published
+    std::uint64_t unchanged = 0;
+    std::uint64_t directories = 0;
+    std::uint64_t symlinks = 0;
+    std::uint64_t failed = 0;
+    PathBytes bytes;
+    Usage usage;
+    double seconds = 0;
+    bool dry_run = false;
+};
+
+// Told about events, always on the thread that is in Receiver::run().
+class ReceiverObserver {
+public:
+    virtual ~ReceiverObserver() = default;
+    virtual void listening(const std::string& address) = 0;
+    virtual void session_started(std::uint64_t serial, const std::string& peer) = 0;
+    // `path` and `reason` are escaped.
+    virtual void file_failed(std::uint64_t serial, const std::string& path,
+                             const std::string& reason) = 0;
+    virtual void session_ended(const SessionReport& report) = 0;
+    // Something worth a line in the log that belongs to no session.
+    virtual void notice(const std::string& line) = 0;
+};
+
+} // namespace sluice

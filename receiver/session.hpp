@@ -1,0 +1,93 @@
+// What the connections of one session share, whatever worker they live on.
+//
+// Thread-safe. The control connection is the session: it creates the Store, and when it ends, the
+// session has ended. Data connections come and go. Whoever learns something that the sender must
+// be told leaves it here and wakes the control connection on its own worker.
+#pragma once
+
+#include "common/usage.hpp"
+#include "proto/messages.hpp"
+#include "receiver/report.hpp"
+#include "receiver/store.hpp"
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <unordered_set>
+
+namespace sluice {
+
+// A file that could not be stored, on its way to the sender.
+struct FailedFile {
+    std::string path; // as on the wire
+    StoreProblem problem;
+};
+
+class Session {
+public:
+    Session(std::uint64_t serial, const proto::Token& token, std::string peer);
+    ~Session();
+    Session(const Session&) = delete;
+    Session& operator=(const Session&) = delete;
+
+    [[nodiscard]] std::uint64_t serial() const noexcept { return serial_; }
+    [[nodiscard]] const proto::Token& token() const noexcept { return token_; }
+    [[nodiscard]] const std::string& peer() const noexcept { return peer_; }
+
+    // The control connection's part, before any data connection may join.
+    void set_store(std::unique_ptr<Store> store) { store_ = std::move(store); }
+    [[nodiscard]] Store& store() noexcept { return *store_; }
+    // Where the Store goes when the session is over and nobody uses it any more, for
+    // abandon() to remove what is left.
+    void set_disposer(std::function<void(std::unique_ptr<Store>)> dispose);
+    // Called, on any thread, when there is news for the control connection.
+    void set_waker(std::function<void()> wake) { wake_ = std::move(wake); }
+
+    // Data connections: their sockets are shut down when the session ends. False: it has ended.
+    [[nodiscard]] bool add_connection(int socket);
+    void remove_connection(int socket);
+    void stream_ended();
+
+    // Ends the session; the first reason counts.
+    void fail(Error error);
+    // A fatal problem fails the session, any other is reported to the sender.
+    void file_failed(std::string_view path, const StoreProblem& problem);
+
+    // News for the control connection.
+    [[nodiscard]] std::optional<Error> failure() const;
+    [[nodiscard]] std::deque<FailedFile> take_failed_files();
+    [[nodiscard]] std::uint16_t streams_ended() const;
+    // The session is over: no connection may join, those that are there lose their sockets.
+    void end();
+
+    void charge(const Usage& usage) noexcept { usage_.add(usage); }
+    void count_bytes(const PathBytes& bytes) noexcept;
+    [[nodiscard]] SessionReport report() const;
+
+private:
+    const std::uint64_t serial_;
+    const proto::Token token_;
+    const std::string peer_;
+    const std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
+    std::unique_ptr<Store> store_;
+    std::function<void(std::unique_ptr<Store>)> dispose_;
+    std::function<void()> wake_;
+    SharedUsage usage_;
+    std::atomic<std::uint64_t> failed_{0};
+
+    mutable std::mutex mutex_; // guards everything below
+    bool ended_ = false;
+    std::optional<Error> failure_;
+    std::deque<FailedFile> failed_files_;
+    std::uint16_t streams_ended_ = 0;
+    std::unordered_set<int> sockets_;
+    PathBytes bytes_;
+};
+
+} // namespace sluice

@@ -1,0 +1,418 @@
+#include "receiver/store.hpp"
+
+#include "common/beneath.hpp"
+#include "common/text.hpp"
+#include "common/usage.hpp"
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+namespace sluice {
+
+namespace {
+
+// How many top-level names a session remembers; those beyond are not staged.
+constexpr std::size_t kMaxTops = 65'536;
+// Free space is looked at once for so many stored bytes.
+constexpr std::uint64_t kSpaceCheckBytes = std::uint64_t{16} << 20;
+
+// File systems that store whole seconds only give 0 nanoseconds back.
+bool same_time(const timespec& stored, const proto::Timestamp& wanted) noexcept {
+    return stored.tv_sec == wanted.seconds &&
+           (stored.tv_nsec == 0 || stored.tv_nsec == static_cast<long>(wanted.nanoseconds));
+}
+
+int write_all(int file, proto::ByteView bytes) {
+    while (!bytes.empty()) {
+        count_system_call();
+        const ssize_t wrote = ::write(file, bytes.data(), bytes.size());
+        if (wrote < 0) {
+            if (errno == EINTR) {
+                continue;
+            }
+            return errno;
+        }
+        bytes = bytes.subspan(static_cast<std::size_t>(wrote));
+    }
+    return 0;
+}
+
+int unlink_file(int directory, const std::string& name) noexcept {
+    count_system_call();
+    return unlinkat(directory, name.c_str(), 0) == 0 ? 0 : errno;
+}
+
+} // namespace
+
+std::array<timespec, 2> modification_time(const proto::Timestamp& time) noexcept {
+    std::array<timespec, 2> times{};
+    times[0].tv_nsec = UTIME_OMIT;
+    times[1].tv_sec = time.seconds;
+    times[1].tv_nsec = static_cast<long>(time.nanoseconds);
+    return times;
+}
+
+StoreProblem make_problem(int error_number) {
+    StoreProblem problem;
+    problem.error_number = error_number;
+    switch (error_number) {
+    case ELOOP:
+    case EXDEV:
+        problem.fault = proto::FileFault::refused;
+        problem.text = error_number == ELOOP ? "a symbolic link is in the way"
+                                             : "it is on another file system than the receiver's "
+                                               "directory: run a receiver there";
+        return problem;
+    case ENOTDIR:
+        return make_conflict("something that is not a directory is in the way");
+    case EISDIR:
+    case EEXIST:
+    case ENOTEMPTY: return make_conflict("a directory is in the way");
+    case ENOSPC:
+        problem.fatal = true;
+        problem.text = "no space left on the receiver's device";
+        return problem;
+    case EDQUOT:
+    case EIO:
+    case EROFS: problem.fatal = true; break;
+    default: break;
+    }
+    std::array<char, 128> buffer{};
+    problem.text = strerror_r(error_number, buffer.data(), buffer.size());
+    return problem;
+}
+
+StoreProblem make_conflict(std::string text) {
+    StoreProblem problem;
+    problem.fault = proto::FileFault::conflict;
+    problem.text = std::move(text);
+    return problem;
+}
+
+Store::Store(const ReceiverRoot& root, std::uint64_t owner, Target target, std::uint32_t flags,
+             std::uint64_t min_free_bytes)
+    : root_(root), owner_(owner), target_(std::move(target)), flags_(flags),
+      min_free_bytes_(min_free_bytes), journal_([this] {
+          const auto made = area();
+          return made.index() == 0 ? std::get<0>(made)->fd()
+                                   : -std::get<1>(made).error_number;
+      }) {}
+
+Store::~Store() = default;
+
+Result<std::unique_ptr<Store>> Store::open(const ReceiverRoot& root, std::uint64_t owner,
+                                           const proto::Open& request,
+                                           std::uint64_t min_free_bytes) {
+    Result<Target> target = resolve_target(root, request);
+    if (!target) {
+        return std::move(target).error();
+    }
+    std::vector<std::uint16_t> fresh = find_fresh_roots(*target, request);
+    const bool by_file = (request.flags & proto::kOpenPublishByFile) != 0;
+    if (by_file && !target->exists() && (request.flags & proto::kOpenDryRun) == 0) {
+        Opened made = make_directories_beneath(root.fd.get(), target->path, kDefaultDirectoryMode);
+        if (!made.ok()) {
+            return system_error(ErrorKind::file_io,
+                                fmt::format("cannot make '{}'", escape(target->path)),
+                                made.error_number);
+        }
+        target->directory = std::move(made.fd);
+    }
+    std::unique_ptr<Store> store(
+        new Store(root, owner, std::move(*target), request.flags, min_free_bytes));
+    store->fresh_roots_ = std::move(fresh);
+    if (const auto problem = store->check_space(kSpaceCheckBytes); problem) {
+        return Error{ErrorKind::file_io, problem->text, problem->error_number};
+    }
+    return store;
+}
+
+std::variant<SessionArea*, StoreProblem> Store::area() {
+    const std::scoped_lock lock(area_mutex_);
+    if (!area_) {
+        Result<SessionArea> made = SessionArea::create(root_);
+        if (!made) {
+            StoreProblem problem = make_problem(made.error().error_number);
+            problem.fatal = true;
+            problem.text = made.error().message;
+            return problem;
+        }
+        area_.emplace(std::move(*made));
+    }
+    return &*area_;
+}
+
+bool Store::stages(std::string_view top) {
+    if (!target_.exists()) {
+        return true;
+    }
+    if ((flags_ & proto::kOpenPublishByFile) != 0) {
+        return false;
+    }
+    std::string name(top);
+    const std::scoped_lock lock(tops_mutex_);
+    if (const auto known = tops_.find(name); known != tops_.end()) {
+        return known->second;
+    }
+    if (tops_.size() >= kMaxTops) {
+        return false;
+    }
+    struct stat status {};
+    count_system_call();
+    const bool missing =
+        fstatat(target_.directory.get(), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0 &&
+        errno == ENOENT;
+    return tops_.emplace(std::move(name), missing).first->second;
+}
+
+Store::Placed Store::place(std::string_view wire_path, bool is_directory) {
+    Place place;
+    const std::string_view top = wire_path.substr(0, wire_path.find('/'));
+    const bool is_top = top.size() == wire_path.size();
+    if (is_top) {
+        place.path = wire_path.empty() ? std::string{} : target_.local_path(wire_path);
+        // A file or a link of its own is published by its own rename anyway.
+        place.staged = !target_.exists() || (is_directory && !wire_path.empty() && stages(top));
+    } else {
+        place.path = wire_path;
+        place.staged = stages(top);
+    }
+    if (!place.staged) {
+        place.base = target_.directory.get();
+        return place;
+    }
+    const auto made = area();
+    if (made.index() != 0) {
+        return std::get<1>(made);
+    }
+    place.base = std::get<0>(made)->tree();
+    return place;
+}
+
+std::optional<StoreProblem> Store::check_space(std::uint64_t bytes) {
+    if (min_free_bytes_ == 0 ||
+        unchecked_bytes_.fetch_add(bytes, std::memory_order_relaxed) + bytes < kSpaceCheckBytes) {
+        return std::nullopt;
+    }
+    unchecked_bytes_.store(0, std::memory_order_relaxed);
+    struct statvfs status {};
+    count_system_call();
+    if (fstatvfs(root_.fd.get(), &status) == 0 &&
+        std::uint64_t{status.f_bavail} * status.f_frsize < min_free_bytes_) {
+        StoreProblem problem = make_problem(ENOSPC);
+        problem.text = fmt::format("no space: less than {} would stay free (--min-free)",
+                                   format_bytes(min_free_bytes_));
+        return problem;
+    }
+    return std::nullopt;
+}
+
+bool Store::wants(const proto::OfferEntry& offered, DirectoryCache& directories) {
+    if ((flags_ & proto::kOpenIgnoreTimes) != 0 || !target_.exists()) {
+        return true;
+    }
+    const std::string path = target_.local_path(offered.path);
+    const SplitPath parts = split_path(path);
+    const std::string name(parts.name);
+    const int parent = directories.get(owner_, target_.directory.get(), parts.parent, 0);
+    struct stat status {};
+    if (parent < 0) {
+        return true; // missing, or in the way: storing it will tell
+    }
+    count_system_call();
+    if (fstatat(parent, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0 ||
+        !S_ISREG(status.st_mode) || static_cast<std::uint64_t>(status.st_size) != offered.size ||
+        !same_time(status.st_mtim, offered.mtime)) {
+        return true;
+    }
+    if (preserves() && !dry_run() && (status.st_mode & 07777U) != offered.mode) {
+        count_system_call();
+        const UniqueFd file = UniqueFd::adopt(
+            openat(parent, name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+        count_system_call();
+        if (!file || fchmod(file.get(), offered.mode) != 0) {
+            return true;
+        }
+    }
+    counts_.unchanged.fetch_add(1, std::memory_order_relaxed);
+    return false;
+}
+
+std::optional<StoreProblem> Store::put(const proto::Record& record, DirectoryCache& directories) {
+    const bool is_directory = record.kind == proto::RecordKind::directory;
+    if (record.kind == proto::RecordKind::file) {
+        counts_.settled.fetch_add(1, std::memory_order_relaxed);
+    }
+    const Placed placed = place(record.path, is_directory);
+    if (placed.index() != 0) {
+        return std::get<1>(placed);
+    }
+    const Place& place = std::get<0>(placed);
+    if (is_directory) {
+        return put_directory(record, place, directories);
+    }
+    if (auto problem = check_space(record.content.size()); problem) {
+        return problem;
+    }
+    const int parent = directories.get(owner_, place.base, split_path(place.path).parent,
+                                       kDefaultDirectoryMode);
+    if (parent < 0) {
+        return make_problem(-parent);
+    }
+    return record.kind == proto::RecordKind::file ? put_file(record, place, parent)
+                                                  : put_symlink(record, place, parent);
+}
+
+std::optional<StoreProblem> Store::put_directory(const proto::Record& record, const Place& place,
+                                                 DirectoryCache& directories) {
+    bool made = false;
+    if (!place.path.empty()) {
+        const SplitPath parts = split_path(place.path);
+        const std::string name(parts.name);
+        const int parent =
+            directories.get(owner_, place.base, parts.parent, kDefaultDirectoryMode);
+        if (parent < 0) {
+            return make_problem(-parent);
+        }
+        // Whoever owns it must be able to write into it until the end.
+        const mode_t mode = preserves() ? record.mode | S_IRWXU : kDefaultDirectoryMode;
+        count_system_call();
+        made = mkdirat(parent, name.c_str(), mode) == 0;
+        if (!made && errno != EEXIST) {
+            return make_problem(errno);
+        }
+        // Opening it now shows what else may stand there, and the files that follow want it.
+        if (const int fd = directories.get(owner_, place.base, place.path, 0); fd < 0) {
+            return make_problem(-fd);
+        }
+    }
+    counts_.directories.fetch_add(1, std::memory_order_relaxed);
+    if (!preserves()) {
+        return std::nullopt;
+    }
+    const bool as_made = made && ((record.mode & root_.umask) == 0) &&
+                         (record.mode & S_IRWXU) == S_IRWXU;
+    const int error =
+        journal_.append({place.staged, !as_made, record.mode, record.mtime, place.path});
+    return error == 0 ? std::nullopt : std::optional(make_problem(error));
+}
+
+std::optional<StoreProblem> Store::put_symlink(const proto::Record& record, const Place& place,
+                                               int parent) {
+    const std::string target(reinterpret_cast<const char*>(record.content.data()),
+                             record.content.size());
+    const std::string name(split_path(place.path).name);
+    std::array<char, proto::kMaxLinkTargetBytes + 1> present{};
+    struct stat status {};
+    count_system_call();
+    const ssize_t length = readlinkat(parent, name.c_str(), present.data(), present.size());
+    if (length >= 0 &&
+        std::string_view(present.data(), static_cast<std::size_t>(length)) == target &&
+        fstatat(parent, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0 &&
+        (!preserves() || same_time(status.st_mtim, record.mtime))) {
+        return std::nullopt;
+    }
+    const auto made_area = area();
+    if (made_area.index() != 0) {
+        return std::get<1>(made_area);
+    }
+    SessionArea& session = *std::get<0>(made_area);
+    // In the staged tree nobody looks yet; elsewhere the link is renamed over what was there.
+    const bool in_place = place.staged && length < 0;
+    const int directory = in_place ? parent : session.files();
+    const std::string made = in_place ? name : session.next_name();
+    count_system_call();
+    int error = symlinkat(target.c_str(), directory, made.c_str()) == 0 ? 0 : errno;
+    if (error != 0) {
+        return make_problem(error);
+    }
+    if (preserves()) {
+        const std::array<timespec, 2> times = modification_time(record.mtime);
+        count_system_call();
+        // Not every file system keeps times of links; the link itself is what matters.
+        static_cast<void>(
+            utimensat(directory, made.c_str(), times.data(), AT_SYMLINK_NOFOLLOW));
+    }
+    if (!in_place) {
+        count_system_call();
+        error = renameat(directory, made.c_str(), parent, name.c_str()) == 0 ? 0 : errno;
+        if (error != 0) {
+            static_cast<void>(unlink_file(directory, made));
+            return make_problem(error);
+        }
+    }
+    counts_.symlinks.fetch_add(1, std::memory_order_relaxed);
+    return std::nullopt;
+}
+
+int Store::create_file(int directory, const std::string& name, std::uint32_t mode,
+                       UniqueFd& out) const {
+    count_system_call();
+    out = UniqueFd::adopt(openat(directory, name.c_str(),
+                                 O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+                                 preserves() ? mode : kDefaultFileMode));
+    return out ? 0 : errno;
+}
+
+// Of a file that create_file has just made. 0, or errno.
+int Store::set_metadata(int file, std::uint32_t mode, const proto::Timestamp& mtime) const {
+    if (!preserves()) {
+        return 0;
+    }
+    if ((mode & root_.umask) != 0) {
+        count_system_call();
+        if (fchmod(file, mode) != 0) {
+            return errno;
+        }
+    }
+    const std::array<timespec, 2> times = modification_time(mtime);
+    count_system_call();
+    return futimens(file, times.data()) == 0 ? 0 : errno;
+}
+
+std::optional<StoreProblem> Store::put_file(const proto::Record& record, const Place& place,
+                                            int parent) {
+    const std::string name(split_path(place.path).name);
+    UniqueFd file;
+    int directory = parent;
+    std::string made = name;
+    int error = place.staged ? create_file(parent, name, record.mode, file) : EEXIST;
+    const bool in_place = error == 0;
+    if (error == EEXIST) { // at the destination, or sent twice
+        const auto made_area = area();
+        if (made_area.index() != 0) {
+            return std::get<1>(made_area);
+        }
+        directory = std::get<0>(made_area)->files();
+        made = std::get<0>(made_area)->next_name();
+        error = create_file(directory, made, record.mode, file);
+    }
+    if (error != 0) {
+        return make_problem(error);
+    }
+    error = write_all(file.get(), record.content);
+    if (error == 0) {
+        error = set_metadata(file.get(), record.mode, record.mtime);
+    }
+    const int close_error = file.close();
+    if (error == 0) {
+        error = close_error;
+    }
+    if (error == 0 && !in_place) {
+        count_system_call();
+        error = renameat(directory, made.c_str(), parent, name.c_str()) == 0 ? 0 : errno;
+    }
+    if (error != 0) {
+        static_cast<void>(unlink_file(directory, made));
+        return make_problem(error);
+    }
+    counts_.files.fetch_add(1, std::memory_order_relaxed);
+    return std::nullopt;
+}
+
+} // namespace sluice

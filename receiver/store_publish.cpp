@@ -1,0 +1,207 @@
+// The part of Store that ends a session: what was staged appears at the destination.
+#include "common/beneath.hpp"
+#include "common/text.hpp"
+#include "common/usage.hpp"
+#include "receiver/store.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <dirent.h>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <set>
+#include <sys/stat.h>
+
+namespace sluice {
+
+namespace {
+
+// Directories that are open at a time while times and modes are set.
+constexpr std::size_t kPublishCacheSize = 64;
+
+struct CloseDirectory {
+    void operator()(DIR* stream) const noexcept { closedir(stream); }
+};
+
+std::vector<std::string> names_in(int directory) {
+    std::vector<std::string> names;
+    const std::unique_ptr<DIR, CloseDirectory> stream(
+        fdopendir(open_directory_beneath(directory, "").fd.release()));
+    while (const dirent* const entry = stream ? readdir(stream.get()) : nullptr) {
+        if (std::string name = entry->d_name; name != "." && name != "..") {
+            names.push_back(std::move(name));
+        }
+    }
+    return names;
+}
+
+std::string_view top_of(std::string_view path) { return path.substr(0, path.find('/')); }
+
+} // namespace
+
+// What publish() knows while it runs.
+struct Store::Publication {
+    explicit Publication(const Report& to) : report(to) {}
+
+    const Report& report;
+    DirectoryCache directories{kPublishCacheSize};
+    // Staged names that had to be merged into what came into being meanwhile: the notes about
+    // directories in there must be carried out once more, at the destination.
+    std::set<std::string, std::less<>> merged;
+    // Directories that their owner may not enter or change in the end. They come last, the deepest
+    // first, because nothing below them can be reached afterwards.
+    std::vector<std::pair<DirectoryNote, std::string>> restrictive;
+
+    void problem(const std::string& path, int error) const { report(path, make_problem(error)); }
+};
+
+Status Store::publish(const Report& report) {
+    Publication publication(report);
+    const auto is_top = [this](const DirectoryNote& note) {
+        return target_.exists() ? note.path.find('/') == std::string_view::npos
+                                : note.path.empty();
+    };
+    const auto carry_out_restrictive = [&](int base) {
+        std::sort(publication.restrictive.begin(), publication.restrictive.end(),
+                  [](const auto& a, const auto& b) { return a.second.size() > b.second.size(); });
+        for (auto& [note, path] : publication.restrictive) {
+            note.path = path;
+            finish_directory(note, base, publication);
+        }
+        publication.restrictive.clear();
+    };
+    const auto finish_all = [&](int base, const auto& wanted) -> Status {
+        const int error = journal_.for_each([&](const DirectoryNote& note) {
+            if (!wanted(note)) {
+                return;
+            }
+            if ((note.mode & S_IRWXU) != S_IRWXU) {
+                publication.restrictive.emplace_back(note, note.path);
+            } else {
+                finish_directory(note, base, publication);
+            }
+        });
+        if (error != 0) {
+            return system_error(ErrorKind::file_io, "cannot read the directory journal", error);
+        }
+        carry_out_restrictive(base);
+        return ok();
+    };
+
+    if (area_) {
+        Status done = finish_all(area_->tree(), [&](const DirectoryNote& note) {
+            return note.staged && !is_top(note);
+        });
+        if (done) {
+            done = publish_staged(publication);
+        }
+        if (!done) {
+            return done;
+        }
+        publication.directories.forget(owner_);
+        area_->remove();
+        area_.reset();
+    }
+    Opened destination = open_directory_beneath(root_.fd.get(), target_.path);
+    if (!destination.ok()) {
+        return destination.error_number == ENOENT
+                   ? ok() // nothing came
+                   : Status{system_error(ErrorKind::file_io, "cannot reopen the destination",
+                                         destination.error_number)};
+    }
+    return finish_all(destination.fd.get(), [&](const DirectoryNote& note) {
+        return !note.staged || is_top(note) ||
+               publication.merged.count(target_.exists() ? top_of(note.path) : "") != 0;
+    });
+}
+
+void Store::finish_directory(const DirectoryNote& note, int base, Publication& publication) {
+    const std::string path(note.path);
+    const SplitPath parts = split_path(path);
+    const std::array<timespec, 2> times = modification_time(note.mtime);
+    const int parent = publication.directories.get(owner_, base, parts.parent, 0);
+    const std::string name = path.empty() ? "." : std::string(parts.name);
+    int error = parent < 0 ? -parent : 0;
+    if (error == 0) {
+        count_system_call();
+        error = utimensat(parent, name.c_str(), times.data(), AT_SYMLINK_NOFOLLOW) == 0 ? 0 : errno;
+    }
+    if (error == 0 && note.set_mode) {
+        // Not fchmodat(2): it follows symbolic links.
+        const Opened directory = open_directory_beneath(parent, path.empty() ? "" : name);
+        count_system_call();
+        error = !directory.ok()                                ? directory.error_number
+                : fchmod(directory.fd.get(), note.mode) == 0 ? 0
+                                                               : errno;
+    }
+    if (error != 0) {
+        publication.problem(path, error);
+    }
+}
+
+Status Store::publish_staged(Publication& publication) {
+    if (target_.exists()) {
+        for (const std::string& name : names_in(area_->tree())) {
+            publish_name(area_->tree(), name, target_.directory.get(), name, name, publication);
+        }
+        return ok();
+    }
+    const SplitPath parts = split_path(target_.path);
+    const Opened parent = make_directories_beneath(root_.fd.get(), std::string(parts.parent),
+                                                   kDefaultDirectoryMode);
+    if (!parent.ok()) {
+        return system_error(ErrorKind::file_io,
+                            fmt::format("cannot make '{}'", escape(parts.parent)),
+                            parent.error_number);
+    }
+    // The work area is for its owner's eyes only; what is published is not.
+    count_system_call();
+    if (fchmod(area_->tree(), kDefaultDirectoryMode & ~root_.umask) != 0) {
+        return system_error(ErrorKind::file_io, "cannot open up the staged tree", errno);
+    }
+    publish_name(area_->fd(), SessionArea::kTreeName, parent.fd.get(), std::string(parts.name), "",
+                 publication);
+    return ok();
+}
+
+// Renames over anything but a directory that has something in it, as rename(2) does.
+void Store::publish_name(int from, const std::string& name, int to, const std::string& new_name,
+                         const std::string& path, Publication& publication) {
+    count_system_call();
+    if (renameat(from, name.c_str(), to, new_name.c_str()) == 0) {
+        return;
+    }
+    if (errno == ENOTEMPTY || errno == EEXIST) {
+        publication.merged.emplace(top_of(path));
+        merge_directory(from, name, to, new_name, path, publication);
+    } else {
+        publication.problem(path, errno);
+    }
+}
+
+// The name came into being while its tree was staged: file by file, then.
+void Store::merge_directory(int from, const std::string& name, int to, const std::string& new_name,
+                            const std::string& path, Publication& publication) {
+    const Opened source = open_directory_beneath(from, name);
+    const Opened present = open_directory_beneath(to, new_name);
+    if (!source.ok() || !present.ok()) {
+        publication.problem(path, source.ok() ? present.error_number : source.error_number);
+        return;
+    }
+    // It may have been given its final, unwritable mode already.
+    count_system_call();
+    static_cast<void>(fchmod(source.fd.get(), S_IRWXU));
+    for (const std::string& child : names_in(source.fd.get())) {
+        publish_name(source.fd.get(), child, present.fd.get(), child,
+                     path.empty() ? child : fmt::format("{}/{}", path, child), publication);
+    }
+}
+
+void Store::abandon() noexcept {
+    files_.clear();
+    if (area_) {
+        area_->remove();
+    }
+}
+
+} // namespace sluice

@@ -1,0 +1,39 @@
+#include "receiver/worker.hpp"
+
+#include "receiver/session.hpp"
+
+#include <utility>
+
+namespace sluice {
+
+Worker::Worker(CopyPath receive_path) : tools_(receive_path), thread_([this] { loop_.run(); }) {}
+
+Worker::~Worker() { stop(); }
+
+void Worker::stop() {
+    if (!thread_.joinable()) {
+        return;
+    }
+    loop_.post([this] {
+        connections_.clear();
+        loop_.stop();
+    });
+    thread_.join();
+}
+
+void Worker::add(std::unique_ptr<Connection> connection) {
+    Connection* const key = connection.get();
+    connections_.emplace(key, std::move(connection));
+}
+
+void Worker::drop(Connection* connection) {
+    loop_.post([this, connection] { connections_.erase(connection); });
+}
+
+void Worker::charge(Session& session) noexcept {
+    const Usage now = thread_usage();
+    session.charge(now - charged_);
+    charged_ = now;
+}
+
+} // namespace sluice

@@ -1,0 +1,76 @@
+// One thread with one event loop, and the connections that live on it. Disk writes block, so the
+// number of workers is how many disk writes go on at a time; connections of one worker share it
+// turn by turn, each with a budget of bytes.
+#pragma once
+
+#include "common/compress.hpp"
+#include "common/loop.hpp"
+#include "common/unique_fd.hpp"
+#include "common/usage.hpp"
+#include "common/zero_copy.hpp"
+#include "proto/messages.hpp"
+#include "receiver/directory_cache.hpp"
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+namespace sluice {
+
+class Session;
+
+// Something that lives on a worker until it says that it is done.
+class Connection {
+public:
+    virtual ~Connection() = default;
+};
+
+// What the connections of one thread share: they use it one after the other.
+struct WorkerTools {
+    explicit WorkerTools(CopyPath receive_path)
+        : receive(make_socket_to_file(receive_path)), scratch(proto::kMaxBatchBytes) {}
+
+    std::unique_ptr<SocketToFile> receive;
+    Decompressor decompressor;
+    std::vector<std::byte> scratch; // what was decompressed last
+    DirectoryCache directories{kDirectoryCacheSize};
+
+    // Directories that one worker keeps open.
+    static constexpr std::size_t kDirectoryCacheSize = 128;
+    static_assert(proto::kMaxBlockBytes <= proto::kMaxBatchBytes, "scratch holds either");
+};
+
+class Worker {
+public:
+    explicit Worker(CopyPath receive_path);
+    ~Worker();
+    Worker(const Worker&) = delete;
+    Worker& operator=(const Worker&) = delete;
+
+    // Drops all connections and joins the thread. Other workers may go on posting.
+    void stop();
+
+    // Thread-safe.
+    void post(std::function<void()> task) { loop_.post(std::move(task)); }
+
+    // The rest is for the worker's own thread.
+    [[nodiscard]] Loop& loop() noexcept { return loop_; }
+    [[nodiscard]] WorkerTools& tools() noexcept { return tools_; }
+    void add(std::unique_ptr<Connection> connection);
+    // Destroys the connection, on a later turn: it may be in the middle of something.
+    void drop(Connection* connection);
+    // Bills what this thread has used since the last call to the session.
+    void charge(Session& session) noexcept;
+
+private:
+    Loop loop_;
+    WorkerTools tools_;
+    std::unordered_map<Connection*, std::unique_ptr<Connection>> connections_;
+    Usage charged_;
+    std::thread thread_;
+};
+
+} // namespace sluice

@@ -1,0 +1,163 @@
+#include "sender/cli.hpp"
+
+#include "common/compress.hpp"
+#include "common/text.hpp"
+#include "common/version.hpp"
+#include "proto/limits.hpp"
+
+#include <cstdint>
+#include <cxxopts.hpp>
+#include <fmt/format.h>
+#include <optional>
+#include <vector>
+
+namespace sluice {
+
+namespace {
+
+constexpr const char* kProgram = "sluice-send";
+
+cxxopts::Options describe_options() {
+    cxxopts::Options options(
+        kProgram, "Pushes files and trees to a sluice-recv on HOST.\n\n"
+                  "A trailing / on a source directory means its contents. PATH is below the "
+                  "receiver's\ndirectory; a single file sent to a PATH that is no directory gets "
+                  "that name.\n");
+    options.custom_help("[OPTIONS]").positional_help("SOURCE... HOST:[PATH]").set_width(100);
+    options.add_options("Connecting")
+        ("p,port", "port of the receiver",
+         cxxopts::value<std::string>()->default_value(std::to_string(kDefaultPort)), "N")
+        ("P,streams", "parallel data connections",
+         cxxopts::value<std::string>()->default_value("2"), "N")
+        ("congestion", "TCP congestion control, or auto: the system's, unless that is BBR on a "
+                       "local path",
+         cxxopts::value<std::string>()->default_value("auto"), "NAME");
+    options.add_options("Sending")
+        ("n,dry-run", "change nothing, print what would be sent")
+        ("include", "send names that match PATTERN (rsync's rules; the first match decides)",
+         cxxopts::value<std::string>(), "PATTERN")
+        ("exclude", "do not send names that match PATTERN", cxxopts::value<std::string>(),
+         "PATTERN")
+        ("ignore-times", "send files although size and mtime match")
+        ("no-preserve", "do not keep mode and mtime")
+        ("publish", "tree: a new tree appears at once, when it is complete; file: each file "
+                    "as it arrives",
+         cxxopts::value<std::string>()->default_value("tree"), "WHEN")
+        ("z,compress", "compress with zstd what looks worth it",
+         cxxopts::value<std::string>()->implicit_value(std::to_string(kDefaultCompressionLevel)),
+         "LEVEL")
+        ("send-path", "how bytes reach the socket: auto, sendfile or copy",
+         cxxopts::value<std::string>()->default_value("auto"), "PATH");
+    options.add_options("Output")
+        ("q,quiet", "errors only")
+        ("v,verbose", "more")
+        ("J,json", "events as newline-delimited JSON on stdout")
+        ("version", "print the version")
+        ("h,help", "print this text");
+    options.add_options()("arguments", "", cxxopts::value<std::vector<std::string>>());
+    options.parse_positional({"arguments"});
+    return options;
+}
+
+SenderExit usage_error(const std::string& what) {
+    return {ExitCode::usage, fmt::format("{}: {} (try --help)\n", kProgram, what)};
+}
+
+// Fills `options` from options that are numbers or words; the text of an error otherwise.
+std::optional<std::string> read_values(const cxxopts::ParseResult& parsed,
+                                       SenderOptions& options) {
+    const auto text = [&](const char* name) { return parsed[name].as<std::string>(); };
+    const auto bad = [&](const char* name, std::string_view wanted) {
+        return fmt::format("--{}: '{}' is not {}", name, escape(text(name)), wanted);
+    };
+    const auto port = parse_number(text("port"), 1, UINT16_MAX);
+    if (!port) {
+        return bad("port", "a port number from 1 to 65535");
+    }
+    const auto streams = parse_number(text("streams"), 1, proto::kMaxStreams);
+    if (!streams) {
+        return bad("streams", fmt::format("a number from 1 to {}", proto::kMaxStreams));
+    }
+    if (parsed.count("compress") != 0) {
+        const auto level = parse_number(text("compress"), 1,
+                                        static_cast<std::uint64_t>(max_compression_level()));
+        if (!level) {
+            return bad("compress", fmt::format("a level from 1 to {}", max_compression_level()));
+        }
+        options.compression_level = static_cast<int>(*level);
+    }
+    const auto path = parse_copy_path(text("send-path"), "sendfile");
+    if (!path) {
+        return bad("send-path", "auto, sendfile or copy");
+    }
+    const std::string publish = text("publish");
+    if (publish != "tree" && publish != "file") {
+        return bad("publish", "tree or file");
+    }
+    options.port = static_cast<std::uint16_t>(*port);
+    options.streams = static_cast<std::uint16_t>(*streams);
+    options.send_path = *path;
+    options.publish_by_file = publish == "file";
+    options.congestion = text("congestion");
+    return std::nullopt;
+}
+
+// The order among --include and --exclude matters, so they are taken from the command line as it
+// is, not from the parser's lists of values.
+void read_filter(const cxxopts::ParseResult& parsed, Filter& filter) {
+    for (const cxxopts::KeyValue& argument : parsed.arguments()) {
+        if (argument.key() == "include") {
+            filter.include(argument.value());
+        } else if (argument.key() == "exclude") {
+            filter.exclude(argument.value());
+        }
+    }
+}
+
+} // namespace
+
+std::variant<SenderCommand, SenderExit> parse_sender_command(int argc, char** argv) {
+    cxxopts::Options options = describe_options();
+    SenderCommand command;
+    try {
+        const cxxopts::ParseResult parsed = options.parse(argc, argv);
+        if (parsed.count("help") != 0) {
+            return SenderExit{ExitCode::done, options.help({"Connecting", "Sending", "Output"})};
+        }
+        if (parsed.count("version") != 0) {
+            return SenderExit{ExitCode::done, fmt::format("{} {}\n", kProgram, kVersionNumber)};
+        }
+        if (auto error = read_values(parsed, command.options); error) {
+            return usage_error(*error);
+        }
+        read_filter(parsed, command.options.filter);
+        auto arguments = parsed.count("arguments") != 0
+                             ? parsed["arguments"].as<std::vector<std::string>>()
+                             : std::vector<std::string>{};
+        if (arguments.size() < 2) {
+            return usage_error("what shall be sent where? Give SOURCE... and HOST:[PATH]");
+        }
+        Result<Destination> destination = parse_destination(arguments.back());
+        if (!destination) {
+            return usage_error(destination.error().message);
+        }
+        arguments.pop_back();
+        command.options.destination = std::move(*destination);
+        command.options.sources = std::move(arguments);
+        command.options.dry_run = parsed.count("dry-run") != 0;
+        command.options.ignore_times = parsed.count("ignore-times") != 0;
+        command.options.preserve = parsed.count("no-preserve") == 0;
+        command.json = parsed.count("json") != 0;
+        if (parsed.count("quiet") != 0 && parsed.count("verbose") != 0) {
+            return usage_error("--quiet and --verbose exclude each other");
+        }
+        command.log_level = parsed.count("quiet") != 0     ? LogLevel::quiet
+                            : parsed.count("verbose") != 0 ? LogLevel::verbose
+                                                           : LogLevel::normal;
+    } catch (const std::exception& error) { // cxxopts speaks in exceptions
+        return usage_error(error.what());
+    }
+    return command;
+}
+
+} // namespace sluice

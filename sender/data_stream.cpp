@@ -1,0 +1,83 @@
+#include "sender/data_stream.hpp"
+
+#include "common/text.hpp"
+
+#include <fmt/format.h>
+#include <utility>
+
+namespace sluice {
+
+void StreamContext::fail(const SourceEntry& entry, const SourceProblem& problem) const {
+    const std::string path = escape(entry.display_path());
+    if (problem.error_number == 0) {
+        callbacks.file_failed({problem.kind, fmt::format("{}: {}", path, problem.what), 0});
+    } else {
+        callbacks.file_failed(system_error(
+            problem.kind, fmt::format("{}: {}", path, problem.what), problem.error_number));
+    }
+}
+
+Result<std::string> StreamContext::connect() {
+    Result<std::string> congestion = socket.connect();
+    if (congestion) {
+        ++totals.connections;
+    }
+    return congestion;
+}
+
+DataStream::DataStream(StreamSettings settings, StreamCallbacks callbacks, WorkQueue& queue,
+                       StreamTotals& totals)
+    : context_(std::move(settings), std::move(callbacks), totals), queue_(queue),
+      small_(context_), large_(context_), thread_([this] { run(); }) {}
+
+DataStream::~DataStream() { thread_.join(); }
+
+void DataStream::run() {
+    Status sent = send_everything();
+    context_.totals.usage.add(thread_usage());
+    context_.callbacks.ended(sent ? std::nullopt : std::optional(std::move(sent).error()));
+}
+
+Status DataStream::send_everything() {
+    Result<std::string> congestion = context_.connect();
+    if (!congestion) {
+        return std::move(congestion).error();
+    }
+    context_.callbacks.detail(fmt::format("stream {}: connected, congestion control {}",
+                                          context_.settings.target.index, *congestion));
+    for (;;) {
+        const Chunk chunk = queue_.pop();
+        if (chunk.empty()) {
+            break;
+        }
+        for (const SourceEntry& entry : chunk) {
+            if (Status sent = send_entry(entry); !sent) {
+                return sent;
+            }
+        }
+    }
+    for (Status flushed : {small_.flush(), large_.flush()}) {
+        if (!flushed) {
+            return flushed;
+        }
+    }
+    proto::Bytes end;
+    proto::encode_stream_end(end);
+    return context_.socket.send(end, false);
+}
+
+Status DataStream::send_entry(const SourceEntry& entry) {
+    if (entry.kind != EntryKind::file) {
+        return small_.add(entry);
+    }
+    auto opened = SourceFile::open(entry);
+    if (const auto* const problem = std::get_if<SourceProblem>(&opened); problem != nullptr) {
+        context_.fail(entry, *problem);
+        return ok();
+    }
+    const SourceFile& source = std::get<SourceFile>(opened);
+    return source.size() <= proto::kMaxInlineFileBytes ? small_.add_file(entry, source)
+                                                       : large_.send(entry, source);
+}
+
+} // namespace sluice

@@ -1,0 +1,116 @@
+// Everything that parses bytes of a peer, over arbitrary bytes in arbitrary pieces: preamble,
+// FrameReader, every decoder, BatchReader. What decodes must encode to the same bytes.
+//
+// Input: one byte of choices (bit 0: the stream has a preamble; bit 1: role where it has none;
+// the other bits choose the pieces), then the stream. The bytes after a raw extent are its payload.
+#include "proto/batch.hpp"
+#include "proto/frame_reader.hpp"
+#include "proto/messages.hpp"
+#include "tests/support/proto_samples.hpp"
+
+#include <algorithm>
+#include <cstdint>
+#include <cstdlib>
+
+using namespace sluice::proto;
+using namespace sluice::test;
+
+namespace {
+
+void require(bool holds) {
+    if (!holds)
+        std::abort();
+}
+
+// Sizes of the pieces in which the stream arrives; a seed of zero means all at once.
+class Pieces {
+public:
+    explicit Pieces(unsigned seed) : state_(seed) {}
+
+    std::size_t next() {
+        if (state_ == 0)
+            return SIZE_MAX;
+        state_ = state_ * 1'103'515'245U + 12'345U;
+        state_ |= 1U; // never zero
+        return 1 + (state_ >> 16) % 13;
+    }
+
+private:
+    std::uint32_t state_;
+};
+
+void check_records(ByteView records) {
+    const TightCopy copy(records);
+    Fault fault = Fault::none;
+    if (const auto written = rewrite_records(copy.view(), fault); written)
+        require(same_bytes(*written, records));
+    else
+        require(fault != Fault::none);
+}
+
+// Checks one frame and returns how many bytes of payload follow it, or nothing where the
+// connection would be closed.
+std::optional<std::uint64_t> check_frame(FrameType type, ByteView body) {
+    const TightCopy copy(body);
+    Bytes again;
+    if (reencode(type, copy.view(), again) != Fault::none)
+        return std::nullopt;
+    require(again.size() == kFrameHeaderBytes + body.size());
+    require(static_cast<FrameType>(again[4]) == type);
+    require(same_bytes(body_of(again), body));
+    if (type == FrameType::batch) {
+        Batch batch;
+        require(decode(copy.view(), batch) == Fault::none);
+        require(batch.raw_length >= 1 && batch.raw_length <= kMaxBatchBytes);
+        check_records(batch.payload);
+    }
+    if (type == FrameType::extent) {
+        Extent extent;
+        require(decode(copy.view(), extent) == Fault::none);
+        require(extent.length >= 1 && extent.file_size <= kMaxFileBytes);
+        require(extent.offset + extent.length <= extent.file_size);
+        return extent.encoding == Encoding::raw ? extent.length : 0;
+    }
+    return 0;
+}
+
+void check_stream(ByteView stream, Role role, bool expect_preamble, Pieces pieces) {
+    FrameReader reader(role, expect_preamble);
+    while (!stream.empty()) {
+        const auto space = reader.space();
+        require(!space.empty());
+        const std::size_t count = std::min({space.size(), stream.size(), pieces.next()});
+        std::ranges::copy(stream.first(count), space.begin());
+        stream = stream.subspan(count);
+        if (const Fault fault = reader.commit(count); fault != Fault::none) {
+            require(!describe(fault).empty());
+            require(reader.space().empty());
+            return;
+        }
+        if (!reader.frame_ready())
+            continue;
+        require(allowed_on(reader.type(), reader.role()));
+        require(reader.body().size() <= max_body_bytes(reader.type()));
+        const auto payload = check_frame(reader.type(), reader.body());
+        if (!payload)
+            return;
+        stream = stream.subspan(
+            static_cast<std::size_t>(std::min<std::uint64_t>(*payload, stream.size())));
+        reader.next();
+        require(reader.at_boundary());
+    }
+}
+
+} // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size);
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+    if (size == 0)
+        return 0;
+    const unsigned choices = data[0];
+    const ByteView stream = std::as_bytes(std::span(data + 1, size - 1));
+    check_stream(stream, (choices & 2U) != 0 ? Role::data : Role::control, (choices & 1U) != 0,
+                 Pieces(choices >> 2));
+    return 0;
+}

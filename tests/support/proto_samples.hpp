@@ -1,0 +1,201 @@
+// What the tests and the fuzz target of proto/ share: golden frames, a notation for wire bytes,
+// re-encoding of whatever decodes, and a driver for FrameReader. Header-only; free of Catch2, so
+// that the fuzz target can use it.
+#pragma once
+
+#include "proto/batch.hpp"
+#include "proto/frame_reader.hpp"
+#include "proto/messages.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace sluice::test {
+
+// Wire bytes from notation: hexadecimal pairs, text between apostrophes, blanks ignored. A typing
+// error in a test ends the program.
+inline proto::Bytes wire_bytes(std::string_view notation) {
+    const auto digit = [](char c) -> unsigned {
+        if (c >= '0' && c <= '9')
+            return static_cast<unsigned>(c - '0');
+        if (c >= 'a' && c <= 'f')
+            return static_cast<unsigned>(c - 'a') + 10;
+        std::abort();
+    };
+    proto::Bytes bytes;
+    bool quoted = false;
+    for (std::size_t i = 0; i < notation.size(); ++i) {
+        const char c = notation[i];
+        if (c == '\'') {
+            quoted = !quoted;
+        } else if (quoted) {
+            bytes.push_back(static_cast<std::byte>(c));
+        } else if (c != ' ' && c != '\n') {
+            if (++i == notation.size())
+                std::abort();
+            bytes.push_back(static_cast<std::byte>(digit(c) << 4 | digit(notation[i])));
+        }
+    }
+    return bytes;
+}
+
+inline proto::ByteView bytes_of(std::string_view text) {
+    return std::as_bytes(std::span(text.data(), text.size()));
+}
+
+inline std::string text_of(proto::ByteView bytes) {
+    return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+inline bool same_bytes(proto::ByteView left, proto::ByteView right) {
+    return std::ranges::equal(left, right);
+}
+
+struct GoldenFrame {
+    std::string_view name;
+    proto::FrameType type;
+    std::string_view notation; // the whole frame
+};
+
+inline constexpr std::string_view kGoldenControlPreamble = "'sluice' 0100 00 00000000000000";
+inline constexpr std::string_view kGoldenDataPreamble = "'sluice' 0100 01 00000000000000";
+
+// One frame of every type, and every encoding of the types that have several. These bytes are the
+// protocol: whoever changes one changes the version and PROTOCOL.md with it.
+inline constexpr auto kGoldenFrames = std::to_array<GoldenFrame>({
+    {"open", proto::FrameType::open,
+     "22000000 01 00 0000"
+     "05000000 0800 0500 'in/x/' 0200 0100 'a' 0000 0c00 'sluice 0.1.0'"},
+    {"offer", proto::FrameType::offer,
+     "45000000 02 00 0000"
+     "0102030405060708 0200"
+     "0000010000000000 0065cd1d00000000 ffc99a3b a4010000 0300 'a/b'"
+     "ffffffffffffff7f ffffffffffffffff 00000000 ff0f0000 0400 'c\x0a"
+     "d\xff'"},
+    {"finish", proto::FrameType::finish, "0a000000 03 00 0000 0400 40e2010000000000"},
+    {"welcome", proto::FrameType::welcome,
+     "20000000 10 00 0000"
+     "000102030405060708090a0b0c0d0e0f 0200 0000 ff00 0800 'sluice/r'"},
+    {"verdict", proto::FrameType::verdict, "0c000000 11 00 0000 0102030405060708 0a00 0502"},
+    {"file_error", proto::FrameType::file_error,
+     "1b000000 12 00 0000 01 1c000000 0500 'big/f' 0d00 'no space left'"},
+    {"done", proto::FrameType::done,
+     "60000000 13 00 0000"
+     "0100000000000000 0200000000000000 0300000000000000 0400000000000000"
+     "0500000000000000 0600000000000000 0700000000000000 0800000000000000"
+     "0900000000000000 0a00000000000000 0b00000000000000 ffffffffffffffff"},
+    {"join", proto::FrameType::join, "12000000 20 00 0000 f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff 3f00"},
+    {"batch_raw", proto::FrameType::batch,
+     "5c000000 21 00 0000 00 000000 54000000"
+     "01 00 0100 00000000 ed010000 01000000 0100000000000000 'd'"
+     "02 00 0300 02000000 ff010000 00000000 feffffffffffffff 'd/l' '..'"
+     "03 00 0300 03000000 a4010000 ffc99a3b 0065cd1d00000000 'd/f' 00ff0a"},
+    {"batch_zstd", proto::FrameType::batch, "0c000000 21 00 0000 01 000000 00000200 28b52ffd"},
+    {"extent_raw", proto::FrameType::extent,
+     "36000000 22 00 0000"
+     "0700000000000000 0000001000000000 0000000400000000 ffffffffffffff7f"
+     "0065cd1d00000000 15cd5b07 80010000 00 0300 'a b'"},
+    {"extent_zstd", proto::FrameType::extent,
+     "34000000 22 00 0000"
+     "0800000000000000 0000000000000000 0100000000000000 0100000000000000"
+     "0000000000000080 00000000 00000000 01 0100 'z'"},
+    {"extent_hole", proto::FrameType::extent,
+     "38000000 22 00 0000"
+     "ffffffffffffffff 0100000000000000 feffffffffffff7f ffffffffffffff7f"
+     "ffffffffffffff7f ffc99a3b ff0f0000 02 0500 'x/y/z'"},
+    {"block_raw", proto::FrameType::block, "0b000000 23 00 0000 00 000000 03000000 'abc'"},
+    {"block_zstd", proto::FrameType::block, "0d000000 23 00 0000 01 000000 06000000 28b52ffd00"},
+    {"file_end", proto::FrameType::file_end, "08000000 24 00 0000 0807060504030201"},
+    {"stream_end", proto::FrameType::stream_end, "00000000 25 00 0000"},
+    {"file_abort", proto::FrameType::file_abort, "08000000 30 00 0000 ffffffffffffffff"},
+    {"error", proto::FrameType::error, "15000000 31 00 0000 0c00 1100 'protocol violated'"},
+});
+
+inline proto::ByteView body_of(proto::ByteView frame) {
+    if (frame.size() < proto::kFrameHeaderBytes)
+        std::abort();
+    return frame.subspan(proto::kFrameHeaderBytes);
+}
+
+// Decodes a body as a Message; where that succeeds, appends its encoding to `frame`.
+template <typename Message>
+proto::Fault decode_and_encode(proto::ByteView body, proto::Bytes& frame) {
+    Message message;
+    const proto::Fault fault = proto::decode(body, message);
+    if (fault == proto::Fault::none)
+        proto::encode(message, frame);
+    return fault;
+}
+
+inline proto::Fault reencode(proto::FrameType type, proto::ByteView body, proto::Bytes& frame) {
+    using proto::FrameType;
+    switch (type) {
+    case FrameType::open: return decode_and_encode<proto::Open>(body, frame);
+    case FrameType::offer: return decode_and_encode<proto::Offer>(body, frame);
+    case FrameType::finish: return decode_and_encode<proto::Finish>(body, frame);
+    case FrameType::welcome: return decode_and_encode<proto::Welcome>(body, frame);
+    case FrameType::verdict: return decode_and_encode<proto::Verdict>(body, frame);
+    case FrameType::file_error: return decode_and_encode<proto::FileError>(body, frame);
+    case FrameType::done: return decode_and_encode<proto::Done>(body, frame);
+    case FrameType::join: return decode_and_encode<proto::Join>(body, frame);
+    case FrameType::batch: return decode_and_encode<proto::Batch>(body, frame);
+    case FrameType::extent: return decode_and_encode<proto::Extent>(body, frame);
+    case FrameType::block: return decode_and_encode<proto::Block>(body, frame);
+    case FrameType::file_end: return decode_and_encode<proto::FileEnd>(body, frame);
+    case FrameType::file_abort: return decode_and_encode<proto::FileAbort>(body, frame);
+    case FrameType::error: return decode_and_encode<proto::ErrorMessage>(body, frame);
+    case FrameType::stream_end:
+        // It has no fields, and the limit of its body is zero.
+        proto::encode_stream_end(frame);
+        return body.empty() ? proto::Fault::none : proto::Fault::trailing_bytes;
+    }
+    return proto::Fault::unknown_frame;
+}
+
+// Reads all records and writes them again; nothing where they do not decode.
+inline std::optional<proto::Bytes> rewrite_records(proto::ByteView records, proto::Fault& fault) {
+    proto::Bytes memory(records.size());
+    proto::BatchWriter writer(memory);
+    proto::BatchReader reader(records);
+    while (!reader.at_end()) {
+        proto::Record record;
+        fault = reader.next(record);
+        if (fault != proto::Fault::none)
+            return std::nullopt;
+        if (!writer.fits(record.path.size(), record.content.size()))
+            std::abort();
+        if (record.kind == proto::RecordKind::file) {
+            const auto space = writer.reserve_file(record, record.content.size());
+            std::ranges::copy(record.content, space.begin());
+            writer.commit_file();
+        } else {
+            writer.append(record);
+        }
+    }
+    fault = proto::Fault::none;
+    return proto::Bytes(writer.bytes().begin(), writer.bytes().end());
+}
+
+// A copy of a body in memory of exactly its size, so that AddressSanitizer sees a decoder that
+// reads past the end of it (the memory that FrameReader keeps may be larger).
+class TightCopy {
+public:
+    explicit TightCopy(proto::ByteView body)
+        : memory_(std::make_unique<std::byte[]>(body.size())), size_(body.size()) {
+        std::ranges::copy(body, memory_.get());
+    }
+    [[nodiscard]] proto::ByteView view() const { return {memory_.get(), size_}; }
+
+private:
+    std::unique_ptr<std::byte[]> memory_;
+    std::size_t size_;
+};
+
+} // namespace sluice::test

@@ -192,6 +192,8 @@ TEST_CASE("a step on a blocking socket waits for all of its budget, while the pe
     const CopyPath path = any_path();
     const TcpPair pair;
     set_blocking(pair.receiver.get(), true);
+    const int tight = 64 << 10; // makes for short sends that are not yet a full socket
+    REQUIRE(::setsockopt(pair.sender.get(), SOL_SOCKET, SO_SNDBUF, &tight, sizeof tight) == 0);
     const Bytes content = random_bytes(12 << 20);
     const ScratchFile source(content);
     const pid_t child = ::fork();

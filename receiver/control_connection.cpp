@@ -204,6 +204,10 @@ void ControlConnection::publish_if_finished() {
                                                finishing->finish.files, settled)});
         return;
     }
+    if (session_->store().has_unfinished_files()) {
+        fail({ErrorKind::protocol, "the sender finished, but not all of its files", 0});
+        return;
+    }
     const Status published =
         session_->store().publish([this](const std::string& path, const StoreProblem& problem) {
             session_->file_failed(path, problem);

@@ -1,5 +1,6 @@
 #include "receiver/data_connection.hpp"
 
+#include "common/log.hpp"
 #include "common/text.hpp"
 #include "common/usage.hpp"
 #include "proto/batch.hpp"
@@ -260,6 +261,9 @@ bool DataConnection::move_payload(Payload& payload) {
                           : receive.step(socket_.get(), payload.file->fd.get(), payload.offset,
                                          wanted);
     (step.zero_copy ? bytes_.zero_copy : bytes_.copied) += step.moved;
+    if (step.moved > 0 && !step.zero_copy) {
+        note_fallback(*payload.file);
+    }
     budget_bytes_ -= step.moved;
     payload.offset += step.moved;
     payload.remaining -= step.moved;
@@ -280,6 +284,13 @@ bool DataConnection::move_payload(Payload& payload) {
     case StepStatus::socket_failed: on_broken(); return false;
     }
     return false;
+}
+
+void DataConnection::note_fallback(const LargeFile& file) {
+    if (worker_.tools().path == CopyPath::automatic && !std::exchange(fallback_noted_, true)) {
+        log_verbose(fmt::format("session {}: splice does not work for {}: copying",
+                                session_->serial(), escape(file.path)));
+    }
 }
 
 void DataConnection::extent_complete(LargeFile& file, std::uint64_t begin, std::uint64_t length) {

@@ -57,6 +57,7 @@ private:
     void on_broken();
 
     void pump();
+    void note_fallback(const LargeFile& file); // for -v
     void extent_complete(LargeFile& file, std::uint64_t begin, std::uint64_t length);
     void file_dies(LargeFile& file, const StoreProblem& problem);
     // Ends this connection; an extent that is under way is lost.
@@ -71,6 +72,7 @@ private:
     std::uint64_t budget_bytes_ = 0; // left in this turn
     PathBytes bytes_;                // of this turn
     bool closed_ = false;
+    bool fallback_noted_ = false;
     Poll poll_;
 };
 

@@ -104,6 +104,9 @@ public:
     // The file will not be completed (FileAbort).
     void abort_file(std::uint64_t id);
 
+    // Files of which extents came, but neither FileEnd nor FileAbort.
+    [[nodiscard]] bool has_unfinished_files();
+
     // Makes everything that is staged appear, sets times and modes of directories, and leaves
     // nothing in the work area. `report` gets what could not be published, path by path; an Error
     // ends it.

@@ -140,6 +140,11 @@ void Store::abort_file(std::uint64_t id) {
     }
 }
 
+bool Store::has_unfinished_files() {
+    const std::scoped_lock lock(files_mutex_);
+    return !files_.empty();
+}
+
 // From here on nobody else can reach the file.
 std::unique_ptr<LargeFile> Store::take_if_complete(std::uint64_t id) {
     const std::scoped_lock lock(files_mutex_);

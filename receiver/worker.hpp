@@ -31,8 +31,10 @@ public:
 // What the connections of one thread share: they use it one after the other.
 struct WorkerTools {
     explicit WorkerTools(CopyPath receive_path)
-        : receive(make_socket_to_file(receive_path)), scratch(proto::kMaxBatchBytes) {}
+        : path(receive_path), receive(make_socket_to_file(receive_path)),
+          scratch(proto::kMaxBatchBytes) {}
 
+    const CopyPath path;
     std::unique_ptr<SocketToFile> receive;
     Decompressor decompressor;
     std::vector<std::byte> scratch; // what was decompressed last

@@ -2,6 +2,7 @@
 
 #include "common/text.hpp"
 
+#include <csignal>
 #include <fmt/format.h>
 #include <utility>
 
@@ -33,6 +34,12 @@ DataStream::DataStream(StreamSettings settings, StreamCallbacks callbacks, WorkQ
 DataStream::~DataStream() { thread_.join(); }
 
 void DataStream::run() {
+    // sendfile(2) raises SIGPIPE where the peer has closed, and has no flag against it. The rest of
+    // the program may want the signal, so it is blocked on this thread only.
+    sigset_t pipe_signal;
+    sigemptyset(&pipe_signal);
+    sigaddset(&pipe_signal, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &pipe_signal, nullptr);
     Status sent = send_everything();
     context_.totals.usage.add(thread_usage());
     context_.callbacks.ended(sent ? std::nullopt : std::optional(std::move(sent).error()));

@@ -121,7 +121,7 @@ private:
 };
 
 std::size_t waiting_cost(const std::string& name) {
-    return name.size() + sizeof(name);
+    return name.size() + sizeof(std::string);
 }
 
 bool Walker::run() {

@@ -77,7 +77,7 @@ TEST_CASE("a block comes back from its frame, at every size and level") {
     REQUIRE_FALSE(frame.empty());
     Bytes back;
     CHECK(decompresses(frame, length, &back));
-    CHECK(back == raw);
+    CHECK((back == raw));
 }
 
 TEST_CASE("every level that the library offers works, also the extremes") {
@@ -85,7 +85,7 @@ TEST_CASE("every level that the library offers works, also the extremes") {
     for (const int level : {min_compression_level(), 0, max_compression_level()}) {
         Bytes back;
         CHECK(decompresses(compressed(raw, level), raw.size(), &back));
-        CHECK(back == raw);
+        CHECK((back == raw));
     }
     CHECK(min_compression_level() < 0);
     CHECK(max_compression_level() >= 19);
@@ -104,7 +104,7 @@ TEST_CASE("one compressor and one decompressor serve many blocks, also after fai
         Bytes back(length);
         CHECK_FALSE(decompressor.decompress(std::span(frame).first(frame.size() - 1), back));
         CHECK(decompressor.decompress(frame, back));
-        CHECK(back == raw);
+        CHECK((back == raw));
     }
 }
 

@@ -4,7 +4,6 @@
 #include <string>
 
 using Catch::Matchers::Contains;
-using sluice::Destination;
 using sluice::parse_destination;
 
 namespace {

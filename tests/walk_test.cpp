@@ -113,8 +113,7 @@ TEST_CASE("walk carries names of any bytes", "[walk]") {
     const TempDir temp;
     const std::vector<std::string> names = {"with space",
                                             "new\nline",
-                                            "inv\xff\xfe"
-                                            "alid",
+                                            "not\xff\xfeUTF-8",
                                             "-rf",
                                             "\\back",
                                             "quo\"te",
@@ -128,12 +127,13 @@ TEST_CASE("walk carries names of any bytes", "[walk]") {
                                             std::string(255, 'n')};
     Paths expected;
     for (const std::string& name : names) {
+        const std::string rest = name.substr(0, 254);
+        const std::string directory = std::string("d").append(rest);
+        const std::string link = std::string("l").append(rest);
         temp.write_file("src/" + name, name);
-        expected.push_back(name);
-        temp.make_dir("src/d" + name.substr(0, 254));
-        expected.push_back("d" + name.substr(0, 254) + "/");
-        temp.symlink(name, "src/l" + name.substr(0, 254));
-        expected.push_back("l" + name.substr(0, 254));
+        temp.make_dir("src/" + directory);
+        temp.symlink(name, "src/" + link);
+        expected.insert(expected.end(), {name, directory + "/", link});
     }
     expected.push_back("/");
     std::sort(expected.begin(), expected.end());

@@ -101,8 +101,8 @@ TEST_CASE("an unusable socket is socket_failed, not a file error") {
     CHECK(sent.status == StepStatus::socket_failed);
     CHECK(sent.error_number == EBADF);
     const Step received = make_socket_to_file(path)->step(-1, file.fd(), 0, 1000);
-    CHECK(received.status == StepStatus::socket_failed);
-    CHECK(received.error_number == EBADF);
+    CHECK((received.status == StepStatus::socket_failed));
+    CHECK((received.error_number == EBADF));
 }
 
 TEST_CASE("copying raises no SIGPIPE") {
@@ -147,7 +147,7 @@ TEST_CASE("a source that sendfile refuses is copied, or an error where zero-copy
     CHECK(step.status == StepStatus::progress);
     CHECK_FALSE(step.zero_copy);
     REQUIRE(step.moved == content.size() - 8);
-    CHECK(receive_exactly(pair.receiver.get(), step.moved) == part(content, 8, step.moved));
+    CHECK((receive_exactly(pair.receiver.get(), step.moved) == part(content, 8, step.moved)));
 }
 
 TEST_CASE("a destination opened O_APPEND is copied, or EINVAL where zero-copy is demanded") {
@@ -168,7 +168,7 @@ TEST_CASE("a destination opened O_APPEND is copied, or EINVAL where zero-copy is
         CHECK(step.status == StepStatus::progress);
         CHECK(step.moved == content.size());
         CHECK_FALSE(step.zero_copy);
-        CHECK(file.content() == content);
+        CHECK((file.content() == content));
     }
     CHECK(transfers(*mover, content)); // and that is not remembered for other files
 }
@@ -189,10 +189,10 @@ TEST_CASE("a write that fails midway is file_failed, counts all that left the so
     CHECK(step.status == StepStatus::file_failed);
     CHECK(step.error_number == EFBIG);
     CHECK((step.moved >= 150'000 && step.moved <= 240'000));
-    CHECK(file.content() == part(stream, 0, 150'000));
+    CHECK((file.content() == part(stream, 0, 150'000)));
     // Framing stays in step: what is left of the payload is exactly budget - moved.
     CHECK(mover->discard(pair.receiver.get(), 240'000 - step.moved).moved == 240'000 - step.moved);
-    CHECK(receive_exactly(pair.receiver.get(), 10'000) == part(stream, 240'000, 10'000));
+    CHECK((receive_exactly(pair.receiver.get(), 10'000) == part(stream, 240'000, 10'000)));
     CHECK(transfers(*mover, stream));
 }
 
@@ -304,7 +304,7 @@ TEST_CASE("without descriptors for a pipe automatic copies and zero_copy says EM
         CHECK(step.moved == 0);
     } else {
         CHECK_FALSE(step.zero_copy);
-        CHECK(file.content() == content);
+        CHECK((file.content() == content));
     }
     CHECK(transfers(*mover, content));
 }

@@ -22,7 +22,7 @@ TEST_CASE("a sending step takes exactly its budget from its offset, not from the
     CHECK(thread_system_calls > calls_before);
     CHECK(file.position() == 17);
     REQUIRE(::shutdown(pair.sender.get(), SHUT_WR) == 0);
-    CHECK(receive_exactly(pair.receiver.get(), 45'678) == part(content, 54'321, 45'678));
+    CHECK((receive_exactly(pair.receiver.get(), 45'678) == part(content, 54'321, 45'678)));
     std::byte after{};
     REQUIRE(wait_for(pair.receiver.get(), POLLIN));
     CHECK(::recv(pair.receiver.get(), &after, 1, 0) == 0);
@@ -58,7 +58,7 @@ TEST_CASE("a full socket is would_block, and sending goes on where it stopped") 
         sent += step.moved;
     }
     CHECK(sent == content.size());
-    CHECK(received == content);
+    CHECK((received == content));
 }
 
 TEST_CASE("a source that was truncated is end, after the bytes it still had") {
@@ -70,7 +70,7 @@ TEST_CASE("a source that was truncated is end, after the bytes it still had") {
     const Step step = mover->step(file.fd(), 10'000, pair.sender.get(), 90'000);
     CHECK(step.status == StepStatus::end);
     CHECK(step.moved == 50'000);
-    CHECK(receive_exactly(pair.receiver.get(), 50'000) == part(content, 10'000, 50'000));
+    CHECK((receive_exactly(pair.receiver.get(), 50'000) == part(content, 10'000, 50'000)));
 }
 
 TEST_CASE("a receiving step takes exactly its budget and leaves what follows in the socket") {
@@ -89,8 +89,8 @@ TEST_CASE("a receiving step takes exactly its budget and leaves what follows in 
     CHECK(step.moved == 130'000);
     CHECK(step.zero_copy == (path != CopyPath::copy));
     CHECK(file.position() == 17);
-    CHECK(file.content() == expected);
-    CHECK(receive_exactly(pair.receiver.get(), 20'000) == part(stream, 130'000, 20'000));
+    CHECK((file.content() == expected));
+    CHECK((receive_exactly(pair.receiver.get(), 20'000) == part(stream, 130'000, 20'000)));
 }
 
 TEST_CASE("an empty socket is would_block, with the bytes that came before") {
@@ -106,7 +106,7 @@ TEST_CASE("an empty socket is would_block, with the bytes that came before") {
     step = mover->step(pair.receiver.get(), file.fd(), 0, 1000);
     CHECK(step.status == StepStatus::would_block);
     CHECK(step.moved == 700);
-    CHECK(file.content() == content);
+    CHECK((file.content() == content));
 }
 
 TEST_CASE("a peer that closed is end, with the bytes that came before") {
@@ -119,7 +119,7 @@ TEST_CASE("a peer that closed is end, with the bytes that came before") {
     Step step = receive_until(*mover, pair, file.fd(), 0, 6000);
     CHECK(step.status == StepStatus::end);
     CHECK(step.moved == 5000);
-    CHECK(file.content() == content);
+    CHECK((file.content() == content));
     step = mover->step(pair.receiver.get(), file.fd(), 0, 1);
     CHECK(step.status == StepStatus::end);
     step = mover->discard(pair.receiver.get(), 1);
@@ -137,7 +137,7 @@ TEST_CASE("a socket that holds more than the pipe comes through in order") {
     const Step sent = sender->step(source.fd(), 0, pair.sender.get(), 12 << 20);
     REQUIRE(sent.moved > (1 << 20));
     CHECK(receive_until(*mover, pair, file.fd(), 0, sent.moved).moved == sent.moved);
-    CHECK(file.content() == part(source.content(), 0, sent.moved));
+    CHECK((file.content() == part(source.content(), 0, sent.moved)));
 }
 
 TEST_CASE("discard drops exactly its budget and leaves what follows in the socket") {
@@ -151,7 +151,7 @@ TEST_CASE("discard drops exactly its budget and leaves what follows in the socke
     CHECK(step.status == StepStatus::progress);
     CHECK(step.moved == 99'000);
     CHECK(step.zero_copy == (path != CopyPath::copy));
-    CHECK(receive_exactly(pair.receiver.get(), 1000) == part(stream, 99'000, 1000));
+    CHECK((receive_exactly(pair.receiver.get(), 1000) == part(stream, 99'000, 1000)));
     step = mover->discard(pair.receiver.get(), 1);
     CHECK((step.status == StepStatus::would_block && step.moved == 0));
 }
@@ -184,7 +184,7 @@ TEST_CASE("random budgets move several files through one object unchanged") {
             REQUIRE(std::max(out.status, in.status) <= StepStatus::would_block);
             REQUIRE(received <= sent);
         }
-        REQUIRE(file.content() == content);
+        REQUIRE((file.content() == content));
     }
 }
 
@@ -212,7 +212,7 @@ TEST_CASE("a step on a blocking socket waits for all of its budget, while the pe
     CHECK(::waitpid(child, nullptr, 0) == child);
     CHECK(step.status == StepStatus::progress);
     CHECK(step.moved == content.size());
-    CHECK(file.content() == content);
+    CHECK((file.content() == content));
 }
 
 TEST_CASE("a pipe is as large as asked, up to what the system grants") {

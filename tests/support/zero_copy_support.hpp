@@ -1,4 +1,5 @@
 // For the contract tests of FileToSocket and SocketToFile, which run for every implementation.
+// They compare contents inside a second pair of parentheses: Catch2 would print megabytes.
 #pragma once
 
 #include "common/zero_copy.hpp"

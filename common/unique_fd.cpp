@@ -3,6 +3,7 @@
 #include "common/usage.hpp"
 
 #include <cerrno>
+#include <sys/resource.h>
 
 namespace sluice {
 
@@ -14,6 +15,14 @@ int UniqueFd::close() noexcept {
     // Linux frees the descriptor also where it reports EINTR: closing again could hit another
     // thread's file.
     return ::close(std::exchange(fd_, -1)) == 0 ? 0 : errno;
+}
+
+void raise_descriptor_limit() noexcept {
+    rlimit limit{};
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        static_cast<void>(setrlimit(RLIMIT_NOFILE, &limit));
+    }
 }
 
 } // namespace sluice

@@ -45,4 +45,9 @@ private:
     int fd_ = -1;
 };
 
+// Lifts the soft limit on open descriptors to the hard one. The soft limit is low for the sake of
+// select(2), which is not used here; connections, open files and the levels of a tree all
+// take descriptors. Call it before threads are started.
+void raise_descriptor_limit() noexcept;
+
 } // namespace sluice

@@ -2,6 +2,7 @@
 
 #include "common/loop.hpp"
 #include "common/text.hpp"
+#include "common/unique_fd.hpp"
 #include "receiver/control_connection.hpp"
 #include "receiver/data_connection.hpp"
 #include "receiver/janitor.hpp"
@@ -13,7 +14,6 @@
 #include <fmt/format.h>
 #include <map>
 #include <sys/random.h>
-#include <sys/resource.h>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -29,16 +29,6 @@ constexpr unsigned kMaxWorkers = 16;
 constexpr int kAcceptsPerTurn = 64;
 // After running out of descriptors: the listener would be readable all the time.
 constexpr std::chrono::milliseconds kAcceptPause{100};
-
-// Every connection and every open file takes a descriptor; the soft limit is for select(2)'s sake,
-// which is not used here.
-void raise_descriptor_limit() {
-    rlimit limit{};
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
-        limit.rlim_cur = limit.rlim_max;
-        static_cast<void>(setrlimit(RLIMIT_NOFILE, &limit));
-    }
-}
 
 proto::Token random_token() {
     proto::Token token{};

@@ -113,6 +113,7 @@ void Sender::stop() { engine_->stop(); }
 
 SenderReport Sender::Engine::run(bool handle_signals) {
     const Usage before = thread_usage();
+    raise_descriptor_limit();
     std::vector<std::unique_ptr<SignalWatcher>> signals;
     if (handle_signals) {
         for (const int number : {SIGINT, SIGTERM, SIGHUP}) {
@@ -126,6 +127,7 @@ SenderReport Sender::Engine::run(bool handle_signals) {
     reason_timer_ = std::make_unique<Timer>(loop_, [this] { fail(std::move(*unexplained_)); });
     start_scout();
     loop_.run();
+    signals.clear(); // from here on a signal ends the process: joining may take a name look-up
 
     cancel();
     streams_.clear(); // joins

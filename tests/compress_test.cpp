@@ -95,7 +95,7 @@ TEST_CASE("one compressor and one decompressor serve many blocks, also after fai
     Compressor compressor(kDefaultCompressionLevel);
     Decompressor decompressor;
     for (std::size_t length = 1; length < 200'000; length = length * 3 + 1) {
-        const Bytes noise = random_bytes(length);
+        const Bytes noise = noise_bytes(length);
         Bytes frame(length);
         CHECK(compressor.compress(noise, std::span(frame).first(length - 1)) == 0);
         const Bytes raw = text(length);
@@ -109,7 +109,7 @@ TEST_CASE("one compressor and one decompressor serve many blocks, also after fai
 }
 
 TEST_CASE("what does not shrink is not compressed") {
-    const Bytes noise = random_bytes(100'000);
+    const Bytes noise = noise_bytes(100'000);
     Bytes out(noise.size() - 1);
     CHECK(Compressor(kDefaultCompressionLevel).compress(noise, out) == 0);
     CHECK(Compressor(kDefaultCompressionLevel).compress(noise, {}) == 0);
@@ -145,7 +145,7 @@ TEST_CASE("a frame that is followed by anything is refused") {
 }
 
 TEST_CASE("a flipped bit anywhere never makes the decoder write past the block") {
-    const Bytes raw = text(3000) + random_bytes(500);
+    const Bytes raw = text(3000) + noise_bytes(500);
     const Bytes frame = compressed(raw);
     for (std::size_t bit = 0; bit < frame.size() * 8; ++bit) {
         Bytes damaged = frame;
@@ -160,7 +160,7 @@ TEST_CASE("random bytes behind a valid header never make the decoder write past 
     CAPTURE(seed);
     for (std::uint64_t round = 0; round < 3000; ++round) {
         // single segment, two bytes of size: 256 + 0x0100
-        const Bytes frame = header({0x60, 0x00, 0x01}) + random_bytes(round % 300, seed + round);
+        const Bytes frame = header({0x60, 0x00, 0x01}) + noise_bytes(round % 300, seed + round);
         static_cast<void>(decompresses(frame, 512));
     }
 }
@@ -199,14 +199,14 @@ TEST_CASE("a frame whose window is larger than its block is refused") {
     CHECK(decompresses(header({0x40, 0x00, 0x00, 0x03, 0x03, 0x20, 0x00, 'x'}), 1024));
 }
 
-TEST_CASE("text and zeros look compressible; noise, compressed data and nothing do not") {
+TEST_CASE("text and zeros look compressible, but noise, compressed data and nothing do not") {
     CHECK(looks_compressible(text(65'536)));
     CHECK(looks_compressible(Bytes(65'536)));
-    CHECK_FALSE(looks_compressible(random_bytes(65'536)));
-    CHECK_FALSE(looks_compressible(random_bytes(65'536)));
+    CHECK_FALSE(looks_compressible(noise_bytes(65'536)));
+    CHECK_FALSE(looks_compressible(noise_bytes(65'536)));
     CHECK(looks_compressible(text(4096)));
     CHECK_FALSE(looks_compressible({}));
-    Bytes letters = random_bytes(65'536); // six bits of eight
+    Bytes letters = noise_bytes(65'536); // six bits of eight
     for (std::byte& letter : letters) {
         letter &= std::byte{0x3F};
     }

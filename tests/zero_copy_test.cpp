@@ -12,7 +12,7 @@ using namespace sluice::test;
 TEST_CASE("a sending step takes exactly its budget from its offset, not from the file position") {
     const auto mover = make_file_to_socket(any_path());
     const TcpPair pair;
-    const Bytes content = random_bytes(200'000);
+    const Bytes content = noise_bytes(200'000);
     const ScratchFile file(content);
     REQUIRE(::lseek(file.fd(), 17, SEEK_SET) == 17);
     const std::uint64_t calls_before = thread_system_calls;
@@ -31,8 +31,8 @@ TEST_CASE("a sending step takes exactly its budget from its offset, not from the
 TEST_CASE("a step with no budget does nothing") {
     const CopyPath path = any_path();
     const TcpPair pair;
-    const ScratchFile file(random_bytes(10));
-    send_all(pair.sender.get(), random_bytes(10));
+    const ScratchFile file(noise_bytes(10));
+    send_all(pair.sender.get(), noise_bytes(10));
     const Step sent = make_file_to_socket(path)->step(file.fd(), 0, pair.sender.get(), 0);
     CHECK((sent.status == StepStatus::progress && sent.moved == 0));
     const Step received = make_socket_to_file(path)->step(pair.receiver.get(), file.fd(), 0, 0);
@@ -42,7 +42,7 @@ TEST_CASE("a step with no budget does nothing") {
 TEST_CASE("a full socket is would_block, and sending goes on where it stopped") {
     const auto mover = make_file_to_socket(any_path());
     const TcpPair pair;
-    const Bytes content = random_bytes(24 << 20);
+    const Bytes content = noise_bytes(24 << 20);
     const ScratchFile file(content);
     Step step = mover->step(file.fd(), 0, pair.sender.get(), content.size());
     REQUIRE(step.status == StepStatus::would_block);
@@ -64,7 +64,7 @@ TEST_CASE("a full socket is would_block, and sending goes on where it stopped") 
 TEST_CASE("a source that was truncated is end, after the bytes it still had") {
     const auto mover = make_file_to_socket(any_path());
     const TcpPair pair;
-    const Bytes content = random_bytes(100'000);
+    const Bytes content = noise_bytes(100'000);
     const ScratchFile file(content);
     REQUIRE(::ftruncate(file.fd(), 60'000) == 0);
     const Step step = mover->step(file.fd(), 10'000, pair.sender.get(), 90'000);
@@ -77,8 +77,8 @@ TEST_CASE("a receiving step takes exactly its budget and leaves what follows in 
     const CopyPath path = any_path();
     const auto mover = make_socket_to_file(path);
     const TcpPair pair;
-    const Bytes stream = random_bytes(150'000);
-    const ScratchFile file(random_bytes(300'000, 2));
+    const Bytes stream = noise_bytes(150'000);
+    const ScratchFile file(noise_bytes(300'000, 2));
     Bytes expected = file.content();
     std::copy_n(stream.begin(), 130'000, expected.begin() + 77'777);
     REQUIRE(::lseek(file.fd(), 17, SEEK_SET) == 17);
@@ -100,7 +100,7 @@ TEST_CASE("an empty socket is would_block, with the bytes that came before") {
     Step step = mover->step(pair.receiver.get(), file.fd(), 0, 1000);
     CHECK(step.status == StepStatus::would_block);
     CHECK(step.moved == 0);
-    const Bytes content = random_bytes(700);
+    const Bytes content = noise_bytes(700);
     send_all(pair.sender.get(), content);
     wait_queued(pair.receiver.get(), content.size());
     step = mover->step(pair.receiver.get(), file.fd(), 0, 1000);
@@ -113,7 +113,7 @@ TEST_CASE("a peer that closed is end, with the bytes that came before") {
     const auto mover = make_socket_to_file(any_path());
     TcpPair pair;
     const ScratchFile file;
-    const Bytes content = random_bytes(5000);
+    const Bytes content = noise_bytes(5000);
     send_all(pair.sender.get(), content);
     pair.sender.reset();
     Step step = receive_until(*mover, pair, file.fd(), 0, 6000);
@@ -131,7 +131,7 @@ TEST_CASE("a socket that holds more than the pipe comes through in order") {
     const TcpPair pair;
     const int room = 8 << 20;
     ::setsockopt(pair.receiver.get(), SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof room);
-    const ScratchFile source(random_bytes(12 << 20));
+    const ScratchFile source(noise_bytes(12 << 20));
     const ScratchFile file;
     const auto sender = make_file_to_socket(CopyPath::automatic);
     const Step sent = sender->step(source.fd(), 0, pair.sender.get(), 12 << 20);
@@ -144,7 +144,7 @@ TEST_CASE("discard drops exactly its budget and leaves what follows in the socke
     const CopyPath path = any_path();
     const auto mover = make_socket_to_file(path);
     const TcpPair pair;
-    const Bytes stream = random_bytes(100'000);
+    const Bytes stream = noise_bytes(100'000);
     send_all(pair.sender.get(), stream);
     wait_queued(pair.receiver.get(), stream.size());
     Step step = mover->discard(pair.receiver.get(), 99'000);
@@ -166,7 +166,7 @@ TEST_CASE("random budgets move several files through one object unchanged") {
     const auto mover = make_socket_to_file(path);
     const TcpPair pair;
     for (int round = 0; round < 6; ++round) {
-        const Bytes content = random_bytes(random() % 4'000'000, random());
+        const Bytes content = noise_bytes(random() % 4'000'000, random());
         const ScratchFile source(content);
         const ScratchFile file;
         std::uint64_t sent = 0;
@@ -194,7 +194,7 @@ TEST_CASE("a step on a blocking socket waits for all of its budget, while the pe
     set_blocking(pair.receiver.get(), true);
     const int tight = 64 << 10; // makes for short sends that are not yet a full socket
     REQUIRE(::setsockopt(pair.sender.get(), SOL_SOCKET, SO_SNDBUF, &tight, sizeof tight) == 0);
-    const Bytes content = random_bytes(12 << 20);
+    const Bytes content = noise_bytes(12 << 20);
     const ScratchFile source(content);
     const pid_t child = ::fork();
     if (child == 0) {

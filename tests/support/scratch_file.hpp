@@ -24,8 +24,8 @@ namespace sluice::test {
     return text != nullptr ? std::strtoull(text, nullptr, 10) : std::random_device{}();
 }
 
-[[nodiscard]] inline std::vector<std::byte> random_bytes(std::size_t length,
-                                                         std::uint64_t seed = 1) {
+[[nodiscard]] inline std::vector<std::byte> noise_bytes(std::size_t length,
+                                                        std::uint64_t seed = 1) {
     std::mt19937_64 random(seed);
     std::vector<std::byte> bytes(length);
     for (std::byte& byte : bytes) {

@@ -1,0 +1,262 @@
+// What the tests of a hostile sender share: a receiver in the middle of things that must not
+// change, sessions spoken by hand, and frames that no encoder would make.
+#pragma once
+
+#include "proto/batch.hpp"
+#include "tests/support/programs.hpp"
+#include "tests/support/raw_peer.hpp"
+
+#include <array>
+#include <cstring>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace sluice::test {
+
+inline proto::ByteView as_bytes(std::string_view text) {
+    return std::as_bytes(std::span(text.data(), text.size()));
+}
+
+// A frame, or a record, field by field; little-endian, and nothing is checked.
+class FrameBuilder {
+public:
+    template <typename Integer>
+    FrameBuilder& number(Integer value) {
+        std::array<std::byte, sizeof value> raw{};
+        std::memcpy(raw.data(), &value, raw.size());
+        bytes_.insert(bytes_.end(), raw.begin(), raw.end());
+        return *this;
+    }
+    FrameBuilder& u8(unsigned value) { return number(static_cast<std::uint8_t>(value)); }
+    FrameBuilder& u16(std::size_t value) { return number(static_cast<std::uint16_t>(value)); }
+    FrameBuilder& u32(std::size_t value) { return number(static_cast<std::uint32_t>(value)); }
+    FrameBuilder& u64(std::uint64_t value) { return number(value); }
+    FrameBuilder& raw(proto::ByteView bytes) {
+        bytes_.insert(bytes_.end(), bytes.begin(), bytes.end());
+        return *this;
+    }
+    FrameBuilder& raw(std::string_view text) { return raw(as_bytes(text)); }
+    FrameBuilder& string(std::string_view text) { return u16(text.size()).raw(text); }
+    FrameBuilder& zeros(std::size_t count) {
+        bytes_.resize(bytes_.size() + count);
+        return *this;
+    }
+
+    [[nodiscard]] const proto::Bytes& bytes() const noexcept { return bytes_; }
+    // With a frame header in front.
+    [[nodiscard]] proto::Bytes frame(proto::FrameType type) const {
+        return frame(static_cast<unsigned>(type));
+    }
+    [[nodiscard]] proto::Bytes frame(unsigned type) const {
+        FrameBuilder whole;
+        whole.u32(bytes_.size()).u8(type).u8(0).u16(0).raw(bytes_);
+        return whole.bytes();
+    }
+
+private:
+    proto::Bytes bytes_;
+};
+
+// A raw batch of one record, whatever is wrong with its path.
+inline proto::Bytes batch_frame(proto::RecordKind kind, std::string_view path,
+                                std::string_view content, std::uint32_t mode = 0755) {
+    FrameBuilder record;
+    record.u8(static_cast<unsigned>(kind)).u8(0).u16(path.size()).u32(content.size());
+    record.u32(mode).u32(0).u64(1'000'000'000).raw(path).raw(content);
+    FrameBuilder batch;
+    batch.u8(0).zeros(3).u32(record.bytes().size()).raw(record.bytes());
+    return batch.frame(proto::FrameType::batch);
+}
+inline proto::Bytes file_frame(std::string_view path, std::string_view content,
+                               std::uint32_t mode = 0644) {
+    return batch_frame(proto::RecordKind::file, path, content, mode);
+}
+
+inline proto::Bytes extent_frame(const proto::Extent& extent) {
+    FrameBuilder builder;
+    builder.u64(extent.file_id).u64(extent.offset).u64(extent.length).u64(extent.file_size);
+    builder.number(extent.mtime.seconds).number(extent.mtime.nanoseconds).u32(extent.mode);
+    builder.u8(static_cast<unsigned>(extent.encoding)).string(extent.path);
+    return builder.frame(proto::FrameType::extent);
+}
+// All of a file, from 0 on.
+inline proto::Extent extent_of(std::uint64_t id, std::string_view path, std::uint64_t size,
+                               proto::Encoding encoding = proto::Encoding::raw) {
+    return {id, 0, size, size, {1'000'000'000, 0}, 0644, encoding, path};
+}
+
+inline proto::Bytes stream_end_frame() {
+    proto::Bytes frame;
+    proto::encode_stream_end(frame);
+    return frame;
+}
+
+// How a connection ended: with an error frame, or without (code -1).
+struct Refusal {
+    int code = -1;
+    std::string text;
+};
+
+// Reads to the end of the stream; remembers the error frame if there is one.
+inline Refusal read_refusal(RawPeer& peer) {
+    Refusal refusal;
+    for (;;) {
+        const Frame frame = peer.receive();
+        if (frame.type == proto::FrameType::done) {
+            refusal.text = "Done";
+        }
+        if (frame.type != proto::FrameType::error) {
+            continue;
+        }
+        if (frame.body.empty()) {
+            return refusal;
+        }
+        proto::ErrorMessage message;
+        REQUIRE(proto::decode(frame.body, message) == proto::Fault::none);
+        refusal = {message.code, std::string(message.text)};
+    }
+}
+
+// A session by hand.
+struct RawSession {
+    RawPeer control;
+    std::string port;
+    proto::Token token{};
+    std::map<std::string, proto::FileFault> failed;
+
+    explicit RawSession(const ReceiverProcess& receiver, const proto::Open& request = {})
+        : control(RawPeer::connect(receiver.port(), proto::Role::control)), port(receiver.port()) {
+        REQUIRE(control.send_message(request));
+        Frame frame;
+        token = control.receive_message<proto::Welcome>(proto::FrameType::welcome, frame).token;
+    }
+
+    [[nodiscard]] RawPeer join(std::uint16_t stream = 0) const {
+        RawPeer data = RawPeer::connect(port, proto::Role::data);
+        REQUIRE(data.send_message(proto::Join{token, stream}));
+        return data;
+    }
+
+    // Comes back once the receiver has handled everything that was sent on the control connection.
+    void settle() {
+        proto::Offer offer;
+        offer.first_id = 1'000'000;
+        offer.entries.push_back({1, {}, 0644, "settle"});
+        REQUIRE(control.send_message(offer));
+        Frame frame;
+        static_cast<void>(
+            control.receive_message<proto::Verdict>(proto::FrameType::verdict, frame));
+    }
+
+    // Finish, and what comes of it; files that could not be stored are added to `failed`.
+    [[nodiscard]] Frame finish(std::uint16_t streams, std::uint64_t files) {
+        control.send_message(proto::Finish{streams, files});
+        for (;;) {
+            Frame frame = control.receive();
+            if (frame.type != proto::FrameType::file_error) {
+                return frame;
+            }
+            proto::FileError error;
+            REQUIRE(proto::decode(frame.body, error) == proto::Fault::none);
+            failed.emplace(error.path, error.fault);
+        }
+    }
+};
+
+// "Done", or the text of the error, or that there was neither.
+inline std::string describe(const Frame& frame) {
+    if (frame.type == proto::FrameType::done) {
+        return "Done";
+    }
+    proto::ErrorMessage message;
+    if (frame.type != proto::FrameType::error || frame.body.empty() ||
+        proto::decode(frame.body, message) != proto::Fault::none) {
+        return "closed without a word";
+    }
+    return std::to_string(message.code) + ' ' + std::string(message.text);
+}
+
+// A receiver of `inbox`, with things around it that no sender may touch.
+class Sandbox {
+public:
+    explicit Sandbox(std::vector<std::string> options = {}) {
+        outer_.make_dir("inbox");
+        outer_.write_file("x", "canary");
+        outer_.write_file("a/x", "canary in a directory");
+        outer_.write_file("outside/deep/file", "canary deep down");
+        outer_.symlink("x", "link");
+        // So that removing and making a file again would show.
+        for (const char* const name : {"x", "a/x", "outside/deep/file"}) {
+            outer_.set_mtime(name, 1'234'567'890);
+        }
+        before_ = look_around();
+        receiver_ = std::make_unique<ReceiverProcess>(inbox(), std::move(options));
+        descriptors_ = receiver_->process().open_descriptors();
+    }
+
+    [[nodiscard]] const TempDir& outer() const noexcept { return outer_; }
+    [[nodiscard]] std::string inbox(std::string_view name = {}) const {
+        return outer_.path(name.empty() ? "inbox" : "inbox/" + std::string(name));
+    }
+    [[nodiscard]] std::string outside() const { return outer_.path("outside"); }
+    [[nodiscard]] ReceiverProcess& receiver() noexcept { return *receiver_; }
+
+    // A push that is as it should be.
+    void check_serving() {
+        RawSession session(*receiver_);
+        RawPeer data = session.join();
+        REQUIRE(data.send(file_frame("well", "behaved")));
+        REQUIRE(data.send(stream_end_frame()));
+        CHECK(describe(session.finish(1, 1)) == "Done");
+        CHECK(outer_.read_file("inbox/well") == "behaved");
+        outer_.remove("inbox/well");
+    }
+
+    void check_outside_untouched() const { CHECK((look_around() == before_)); }
+
+    // No descriptor is left open and nothing in the work area, once all sessions are over.
+    void check_nothing_left() {
+        eventually("the receiver has closed everything",
+                   [this] { return receiver_->process().open_descriptors() <= descriptors_; });
+        eventually("the work area is gone", [this] { return !outer_.exists("inbox/.sluice"); });
+    }
+
+    // All of it.
+    void check_survived() {
+        check_serving();
+        check_outside_untouched();
+        check_nothing_left();
+    }
+
+    // Names below a directory of `outer` with what they are; without the inbox.
+    [[nodiscard]] std::map<std::string, std::string> look_around() const {
+        std::map<std::string, std::string> found;
+        namespace fs = std::filesystem;
+        for (fs::recursive_directory_iterator at(outer_.path()), end; at != end; ++at) {
+            const std::string name = at->path().lexically_relative(outer_.path()).string();
+            if (name == "inbox") {
+                at.disable_recursion_pending();
+                continue;
+            }
+            const struct stat status = outer_.status(name);
+            std::string& what = found[name];
+            what = std::to_string(status.st_mode) + ' ' + std::to_string(status.st_size);
+            if (S_ISREG(status.st_mode)) {
+                what += ' ' + std::to_string(status.st_mtim.tv_sec) + ' ' + outer_.read_file(name);
+            } else if (S_ISLNK(status.st_mode)) {
+                what += ' ' + outer_.read_link(name);
+            }
+        }
+        return found;
+    }
+
+private:
+    TempDir outer_;
+    std::map<std::string, std::string> before_;
+    std::unique_ptr<ReceiverProcess> receiver_;
+    std::size_t descriptors_ = 0;
+};
+
+} // namespace sluice::test

@@ -25,8 +25,8 @@ public:
     Compressor(const Compressor&) = delete;
     Compressor& operator=(const Compressor&) = delete;
 
-    // Compresses `raw` into `out` and returns the length of the frame; 0 where it would not be
-    // shorter than out.size() (so: pass out of raw.size() - 1 bytes at most to insist on a gain).
+    // Compresses `raw` into `out` and returns the length of the frame; 0 where it would not fit (so
+    // pass an out of raw.size() - 1 bytes to insist on a gain).
     [[nodiscard]] std::size_t compress(std::span<const std::byte> raw, std::span<std::byte> out);
 
 private:

@@ -1,6 +1,8 @@
 // An owning file descriptor. Functions that only use a descriptor take a plain int.
 #pragma once
 
+#include "common/usage.hpp"
+
 #include <unistd.h>
 #include <utility>
 
@@ -35,6 +37,7 @@ public:
     // Closes and forgets the error. For a file that was written call close() instead.
     void reset() noexcept {
         if (fd_ >= 0) {
+            count_system_call();
             ::close(std::exchange(fd_, -1));
         }
     }

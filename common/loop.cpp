@@ -84,7 +84,22 @@ void Loop::post(std::function<void()> task) {
 
 struct Poll::Impl {
     uv_poll_t handle{};
+    int events = 0;
     Callback callback;
+
+    static void on_event(uv_poll_t* handle, int status, int found) {
+        if (status != 0) {
+            // At EPOLLERR libuv 1.44 stops the watcher before it calls back. The owner may not come
+            // to the error in this turn (there can be data before it), so it must go on.
+            uv_poll_start(handle, owner<Impl>(handle).events, on_event);
+        }
+        // The callback may destroy the Poll: call a copy that outlives it.
+        const Callback call = owner<Impl>(handle).callback;
+        if (call) {
+            call({status != 0 || (found & UV_READABLE) != 0,
+                  status != 0 || (found & UV_WRITABLE) != 0});
+        }
+    }
 };
 
 Poll::Poll(Loop& loop, int fd, Callback callback) : impl_(new Impl) {
@@ -106,14 +121,8 @@ void Poll::wait_for(Readiness wanted) {
         uv_poll_stop(&impl_->handle);
         return;
     }
-    uv_poll_start(&impl_->handle, events, [](uv_poll_t* handle, int status, int found) {
-        // The callback may destroy the Poll: call a copy that outlives it.
-        const Callback call = owner<Impl>(handle).callback;
-        if (call) {
-            const bool failed = status != 0;
-            call({failed || (found & UV_READABLE) != 0, failed || (found & UV_WRITABLE) != 0});
-        }
-    });
+    impl_->events = events;
+    uv_poll_start(&impl_->handle, events, Impl::on_event);
 }
 
 struct Timer::Impl {

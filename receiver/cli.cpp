@@ -4,6 +4,8 @@
 #include "common/version.hpp"
 
 #include <cstdint>
+// Names may hold commas, at which cxxopts would split lists otherwise.
+#define CXXOPTS_VECTOR_DELIMITER '\0'
 #include <cxxopts.hpp>
 #include <fmt/format.h>
 #include <optional>

@@ -168,10 +168,7 @@ proto::Fault ControlConnection::on_finish() {
 proto::Fault ControlConnection::on_file_abort() {
     proto::FileAbort message;
     const auto fault = proto::decode(reader_.body(), message);
-    if (fault == proto::Fault::none) {
-        session_->store().abort_file(message.file_id);
-    }
-    return fault;
+    return fault == proto::Fault::none ? session_->store().abort_file(message.file_id) : fault;
 }
 
 proto::Fault ControlConnection::on_error() {

@@ -229,8 +229,7 @@ proto::Fault DataConnection::on_file_abort(const Blocks* blocks) {
         session_->store().extent_lost(*blocks->file);
         state_ = AwaitFrame{};
     }
-    session_->store().abort_file(message.file_id);
-    return proto::Fault::none;
+    return session_->store().abort_file(message.file_id);
 }
 
 void DataConnection::end_stream() {

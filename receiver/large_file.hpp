@@ -31,7 +31,8 @@ struct LargeFile {
 
     RangeSet received;
     unsigned writers = 0; // extents that are being received
-    bool ended = false;   // FileEnd has come
+    bool ended = false;   // FileEnd or FileAbort has come
+    bool aborted = false; // it was FileAbort
     // It cannot be stored, or was given up; bytes that still come are dropped.
     std::atomic<bool> dead{false};
 

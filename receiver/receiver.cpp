@@ -54,6 +54,7 @@ struct Receiver::Impl {
     Status admit(UniqueFd& socket, proto::Role role, proto::FrameType type, proto::ByteView body);
     Status admit_control(UniqueFd& socket, proto::ByteView body);
     Status admit_data(UniqueFd& socket, proto::ByteView body);
+    [[nodiscard]] std::shared_ptr<Session> find_session(const proto::Token& token) const;
     void session_ended(const std::shared_ptr<Session>& session, const SessionReport& report);
     void on_stop();
     void abandon_sessions();
@@ -70,7 +71,7 @@ struct Receiver::Impl {
     std::unique_ptr<Poll> listener_poll;
     std::unique_ptr<Timer> timer; // pause of the listener, then grace of the sessions
     std::unique_ptr<Lobby> lobby;
-    std::map<proto::Token, std::shared_ptr<Session>> sessions;
+    std::map<std::uint64_t, std::shared_ptr<Session>> sessions; // by serial number
     std::uint64_t last_serial = 0;
     bool stopping = false;
     ExitCode result = ExitCode::done;
@@ -202,7 +203,7 @@ Status Receiver::Impl::admit_control(UniqueFd& socket, proto::ByteView body) {
         std::make_shared<Session>(++last_serial, random_token(), peer_address(socket.get()));
     session->set_disposer(
         [this](std::unique_ptr<Store> store) { janitor.dispose(std::move(store)); });
-    sessions.emplace(session->token(), session);
+    sessions.emplace(session->serial(), session);
     observer.session_started(session->serial(), session->peer());
 
     // std::function wants to copy what it holds.
@@ -233,23 +234,38 @@ Status Receiver::Impl::admit_data(UniqueFd& socket, proto::ByteView body) {
     if (const auto fault = proto::decode(body, join); fault != proto::Fault::none) {
         return Error{ErrorKind::protocol, std::string(proto::describe(fault))};
     }
-    const auto found = sessions.find(join.token);
-    if (found == sessions.end()) {
+    const std::shared_ptr<Session> session = find_session(join.token);
+    if (!session) {
         return Error{ErrorKind::refused,
                      std::string(proto::describe(proto::Fault::unknown_session))};
     }
     auto handed_over = std::make_shared<UniqueFd>(std::move(socket));
     // The control connection has little to do: the first stream gets the other worker.
-    Worker& worker = worker_for(*found->second, 1U + join.stream);
-    worker.post([session = found->second, handed_over, &worker] {
+    Worker& worker = worker_for(*session, 1U + join.stream);
+    worker.post([session, handed_over, &worker] {
         worker.add(std::make_unique<DataConnection>(worker, session, std::move(*handed_over)));
     });
     return ok();
 }
 
+// Looks at every byte of every token, so that the time it takes tells nothing about them.
+std::shared_ptr<Session> Receiver::Impl::find_session(const proto::Token& token) const {
+    std::shared_ptr<Session> found;
+    for (const auto& [serial, session] : sessions) {
+        std::byte difference{};
+        for (std::size_t index = 0; index < token.size(); ++index) {
+            difference |= token[index] ^ session->token()[index];
+        }
+        if (difference == std::byte{}) {
+            found = session;
+        }
+    }
+    return found;
+}
+
 void Receiver::Impl::session_ended(const std::shared_ptr<Session>& session,
                                    const SessionReport& report) {
-    sessions.erase(session->token());
+    sessions.erase(session->serial());
     for (const auto& worker : workers) {
         worker->post([&target = *worker, serial = session->serial()] {
             target.tools().directories.forget(serial);
@@ -288,7 +304,7 @@ void Receiver::Impl::on_stop() {
 
 void Receiver::Impl::abandon_sessions() {
     result = ExitCode::interrupted;
-    for (const auto& [token, session] : sessions) {
+    for (const auto& [serial, session] : sessions) {
         session->fail({ErrorKind::interrupted, "the receiver is shutting down"});
     }
 }

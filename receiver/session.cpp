@@ -29,7 +29,7 @@ void Session::set_disposer(std::function<void(std::unique_ptr<Store>)> dispose) 
 
 bool Session::add_connection(int socket) {
     const std::scoped_lock lock(mutex_);
-    if (ended_ || failure_) {
+    if (ended_ || failure_ || sockets_.size() >= proto::kMaxStreams) {
         return false;
     }
     sockets_.insert(socket);

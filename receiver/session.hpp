@@ -49,7 +49,8 @@ public:
     // Called, on any thread, when there is news for the control connection.
     void set_waker(std::function<void()> wake) { wake_ = std::move(wake); }
 
-    // Data connections: their sockets are shut down when the session ends. False: it has ended.
+    // Data connections: their sockets are shut down when the session ends. False: it has ended, or
+    // has proto::kMaxStreams of them.
     [[nodiscard]] bool add_connection(int socket);
     void remove_connection(int socket);
     void stream_ended();

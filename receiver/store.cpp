@@ -21,12 +21,6 @@ constexpr std::size_t kMaxTops = 65'536;
 // Free space is looked at once for so many stored bytes.
 constexpr std::uint64_t kSpaceCheckBytes = std::uint64_t{16} << 20;
 
-// File systems that store whole seconds only give 0 nanoseconds back.
-bool same_time(const timespec& stored, const proto::Timestamp& wanted) noexcept {
-    return stored.tv_sec == wanted.seconds &&
-           (stored.tv_nsec == 0 || stored.tv_nsec == static_cast<long>(wanted.nanoseconds));
-}
-
 int write_all(int file, proto::ByteView bytes) {
     while (!bytes.empty()) {
         count_system_call();
@@ -57,6 +51,11 @@ std::array<timespec, 2> modification_time(const proto::Timestamp& time) noexcept
     return times;
 }
 
+bool same_time(const timespec& stored, const proto::Timestamp& wanted) noexcept {
+    return stored.tv_sec == wanted.seconds &&
+           (stored.tv_nsec == 0 || stored.tv_nsec == static_cast<long>(wanted.nanoseconds));
+}
+
 StoreProblem make_problem(int error_number) {
     StoreProblem problem;
     problem.error_number = error_number;
@@ -71,8 +70,8 @@ StoreProblem make_problem(int error_number) {
     case ENOTDIR:
         return make_conflict("something that is not a directory is in the way");
     case EISDIR:
-    case EEXIST:
     case ENOTEMPTY: return make_conflict("a directory is in the way");
+    case EEXIST: return make_conflict("something else is in the way");
     case ENOSPC:
         problem.fatal = true;
         problem.text = "no space left on the receiver's device";
@@ -317,17 +316,25 @@ std::optional<StoreProblem> Store::put_symlink(const proto::Record& record, cons
         (!preserves() || same_time(status.st_mtim, record.mtime))) {
         return std::nullopt;
     }
-    const auto made_area = area();
-    if (made_area.index() != 0) {
-        return std::get<1>(made_area);
-    }
-    SessionArea& session = *std::get<0>(made_area);
-    // In the staged tree nobody looks yet; elsewhere the link is renamed over what was there.
-    const bool in_place = place.staged && length < 0;
-    const int directory = in_place ? parent : session.files();
-    const std::string made = in_place ? name : session.next_name();
+    // In the staged tree nobody looks yet; elsewhere, and where it was sent twice, the link is
+    // renamed over what was there.
+    int directory = parent;
+    std::string made = name;
     count_system_call();
-    int error = symlinkat(target.c_str(), directory, made.c_str()) == 0 ? 0 : errno;
+    int error = !place.staged                                           ? EEXIST
+                : symlinkat(target.c_str(), parent, made.c_str()) == 0 ? 0
+                                                                        : errno;
+    const bool in_place = error == 0;
+    if (error == EEXIST) {
+        const auto made_area = area();
+        if (made_area.index() != 0) {
+            return std::get<1>(made_area);
+        }
+        directory = std::get<0>(made_area)->files();
+        made = std::get<0>(made_area)->next_name();
+        count_system_call();
+        error = symlinkat(target.c_str(), directory, made.c_str()) == 0 ? 0 : errno;
+    }
     if (error != 0) {
         return make_problem(error);
     }

@@ -29,6 +29,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <unordered_set>
 #include <variant>
 #include <vector>
 
@@ -46,6 +47,9 @@ struct StoreProblem {
 
 // Only the modification time, as utimensat(2) takes it.
 [[nodiscard]] std::array<timespec, 2> modification_time(const proto::Timestamp& time) noexcept;
+// Whether a file system that was given `wanted` may show `stored`: those that keep whole seconds only
+// give 0 nanoseconds back.
+[[nodiscard]] bool same_time(const timespec& stored, const proto::Timestamp& wanted) noexcept;
 
 struct StoreCounts {
     std::atomic<std::uint64_t> files{0};     // published, or staged
@@ -101,8 +105,9 @@ public:
         std::string path{};                      // of the file that has the problem
     };
     [[nodiscard]] EndedFile end_file(std::uint64_t id, DirectoryCache& directories);
-    // The file will not be completed (FileAbort).
-    void abort_file(std::uint64_t id);
+    // The file will not be completed (FileAbort), neither what has come of it nor what is still under
+    // way on another connection. A Fault: too many of them.
+    [[nodiscard]] proto::Fault abort_file(std::uint64_t id);
 
     // Files of which extents came, but neither FileEnd nor FileAbort.
     [[nodiscard]] bool has_unfinished_files();
@@ -183,6 +188,7 @@ private:
 
     std::mutex files_mutex_;
     std::unordered_map<std::uint64_t, std::unique_ptr<LargeFile>> files_;
+    std::unordered_set<std::uint64_t> aborted_; // ids of which extents may still come
 
     DirectoryJournal journal_;
     std::atomic<std::uint64_t> unchecked_bytes_{0}; // stored since free space was looked at

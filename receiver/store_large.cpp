@@ -13,11 +13,14 @@ namespace {
 
 // Files that one session may have open at a time: each takes a descriptor.
 constexpr std::size_t kMaxOpenFiles = 256;
+// Files of one session whose abort may overtake their extents: each takes a set entry.
+constexpr std::size_t kMaxAborted = 65'536;
 // Pieces of one file that may be apart: each takes memory. In order, one stream makes one piece.
 constexpr std::size_t kMaxPieces = 4096;
 
 bool same_file(const LargeFile& file, const proto::Extent& extent) {
-    return file.size == extent.file_size && file.path == extent.path && !file.ended;
+    return file.size == extent.file_size && file.path == extent.path &&
+           (!file.ended || file.aborted);
 }
 
 int rename_file(int from, const std::string& name, int to, std::string_view new_name) {
@@ -46,8 +49,12 @@ Store::BegunExtent Store::begin_extent(const proto::Extent& extent, DirectoryCac
     LargeFile& file =
         *files_.emplace(extent.file_id, std::make_unique<LargeFile>(extent)).first->second;
     BegunExtent begun{&file};
-    begun.problem = open_large(file, directories);
-    file.dead = begun.problem.has_value();
+    if (aborted_.count(file.id) != 0) {
+        file.dead = file.ended = file.aborted = true;
+    } else {
+        begun.problem = open_large(file, directories);
+        file.dead = begun.problem.has_value();
+    }
     ++file.writers;
     return begun;
 }
@@ -125,19 +132,22 @@ Store::EndedFile Store::end_file(std::uint64_t id, DirectoryCache& directories) 
     return result;
 }
 
-void Store::abort_file(std::uint64_t id) {
+proto::Fault Store::abort_file(std::uint64_t id) {
     {
         const std::scoped_lock lock(files_mutex_);
-        const auto known = files_.find(id);
-        if (known == files_.end()) {
-            return; // nothing of it has arrived
+        if (aborted_.size() >= kMaxAborted) {
+            return proto::Fault::limit_exceeded;
         }
-        known->second->dead = true;
-        known->second->ended = true;
+        aborted_.insert(id);
+        if (const auto known = files_.find(id); known != files_.end()) {
+            LargeFile& file = *known->second;
+            file.dead = file.ended = file.aborted = true;
+        }
     }
     if (const std::unique_ptr<LargeFile> complete = take_if_complete(id); complete) {
         drop_large(*complete);
     }
+    return proto::Fault::none;
 }
 
 bool Store::has_unfinished_files() {
@@ -158,7 +168,9 @@ std::unique_ptr<LargeFile> Store::take_if_complete(std::uint64_t id) {
 }
 
 std::optional<StoreProblem> Store::publish_large(LargeFile& file, DirectoryCache& directories) {
-    counts_.settled.fetch_add(1, std::memory_order_relaxed);
+    if (!file.aborted) {
+        counts_.settled.fetch_add(1, std::memory_order_relaxed);
+    }
     if (file.dead) {
         drop_large(file);
         return std::nullopt; // reported when it died

@@ -121,12 +121,17 @@ void Store::finish_directory(const DirectoryNote& note, int base, Publication& p
     const std::array<timespec, 2> times = modification_time(note.mtime);
     const int parent = publication.directories.get(owner_, base, parts.parent, 0);
     const std::string name = path.empty() ? "." : std::string(parts.name);
-    int error = parent < 0 ? -parent : 0;
-    if (error == 0) {
+    // What is right already stays untouched, its ctime, too.
+    struct stat status {};
+    count_system_call();
+    int error = parent < 0 ? -parent
+                : fstatat(parent, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0 ? 0
+                                                                                    : errno;
+    if (error == 0 && !same_time(status.st_mtim, note.mtime)) {
         count_system_call();
         error = utimensat(parent, name.c_str(), times.data(), AT_SYMLINK_NOFOLLOW) == 0 ? 0 : errno;
     }
-    if (error == 0 && note.set_mode) {
+    if (error == 0 && note.set_mode && (status.st_mode & 07777U) != note.mode) {
         // Not fchmodat(2): it follows symbolic links.
         const Opened directory = open_directory_beneath(parent, path.empty() ? "" : name);
         count_system_call();

@@ -6,6 +6,8 @@
 #include "proto/limits.hpp"
 
 #include <cstdint>
+// Names may hold commas, at which cxxopts would split lists otherwise.
+#define CXXOPTS_VECTOR_DELIMITER '\0'
 #include <cxxopts.hpp>
 #include <fmt/format.h>
 #include <optional>
@@ -114,13 +116,36 @@ void read_filter(const cxxopts::ParseResult& parsed, Filter& filter) {
     }
 }
 
+// cxxopts knows no value that is attached to a short option and may be missing: -z9 and -z=9 become
+// --compress=9.
+std::vector<std::string> spell_out_compression(int argc, char** argv) {
+    std::vector<std::string> arguments(argv, argv + argc);
+    for (std::string& argument : arguments) {
+        if (argument == "--") {
+            break;
+        }
+        if (argument.size() > 2 && argument.rfind("-z", 0) == 0 &&
+            argument.find_first_not_of("=0123456789", 2) == std::string::npos) {
+            argument = std::string("--compress=")
+                           .append(argument, argument[2] == '=' ? 3 : 2, std::string::npos);
+        }
+    }
+    return arguments;
+}
+
 } // namespace
 
 std::variant<SenderCommand, SenderExit> parse_sender_command(int argc, char** argv) {
     cxxopts::Options options = describe_options();
     SenderCommand command;
     try {
-        const cxxopts::ParseResult parsed = options.parse(argc, argv);
+        const std::vector<std::string> words = spell_out_compression(argc, argv);
+        std::vector<const char*> pointers;
+        for (const std::string& word : words) {
+            pointers.push_back(word.c_str());
+        }
+        const cxxopts::ParseResult parsed =
+            options.parse(static_cast<int>(pointers.size()), pointers.data());
         if (parsed.count("help") != 0) {
             return SenderExit{ExitCode::done, options.help({"Connecting", "Sending", "Output"})};
         }

@@ -23,6 +23,20 @@ void ControlLink::send(const proto::Bytes& frames) {
     flush();
 }
 
+void ControlLink::finish(const proto::Finish& message) {
+    proto::Bytes frame;
+    proto::encode(message, frame);
+    if (state_ == State::active) {
+        state_ = State::finishing;
+    }
+    send(frame);
+}
+
+void ControlLink::read_pending() {
+    while (read_frame()) {
+    }
+}
+
 void ControlLink::send_last(const proto::Bytes& frames) {
     out_.insert(out_.end(), frames.begin(), frames.end());
     count_system_call();
@@ -35,8 +49,7 @@ void ControlLink::send_last(const proto::Bytes& frames) {
 void ControlLink::on_ready(Readiness ready) {
     // Reading first: an error message may explain why writing fails.
     if (ready.readable) {
-        while (read_frame()) {
-        }
+        read_pending();
     }
     if (ready.writable) {
         flush();
@@ -97,10 +110,11 @@ proto::Fault ControlLink::handle_frame() {
         return fault == proto::Fault::none && !expected ? proto::Fault::misplaced_frame : fault;
     }
     case proto::FrameType::file_error:
-        return active ? deliver(proto::FileError{}, callbacks_.file_error)
-                      : proto::Fault::misplaced_frame;
+        return active || state_ == State::finishing
+                   ? deliver(proto::FileError{}, callbacks_.file_error)
+                   : proto::Fault::misplaced_frame;
     case proto::FrameType::done:
-        if (!active) {
+        if (state_ != State::finishing) {
             break;
         }
         return deliver(proto::Done{}, [this](const proto::Done& done) {

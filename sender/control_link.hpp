@@ -1,7 +1,7 @@
 // The control connection as the sender sees it: frames out, answers in. Lives on the thread of its
 // loop.
 //
-//     AwaitWelcome --welcome--> Active --done--> Over
+//     AwaitWelcome --welcome--> Active --finish--> Finishing --done--> Over
 //     any state --error, end of stream--> Over
 #pragma once
 
@@ -31,11 +31,15 @@ public:
 
     // Queues complete frames. Whoever calls bounds what is under way.
     void send(const proto::Bytes& frames);
+    // Queues the Finish, after which the receiver may say Done.
+    void finish(const proto::Finish& message);
+    // Handles what has already come in, whatever the loop is doing.
+    void read_pending();
     // Sends as much as the socket takes at once: a last word before everything ends.
     void send_last(const proto::Bytes& frames);
 
 private:
-    enum class State : unsigned char { await_welcome, active, over };
+    enum class State : unsigned char { await_welcome, active, finishing, over };
 
     void on_ready(Readiness ready);
     [[nodiscard]] bool read_frame();

@@ -65,6 +65,7 @@ private:
     void close_queue_if_complete();
     void stream_ended(std::optional<Error> error);
     void finish_if_complete();
+    void confirmed(const proto::Done& done);
     void file_error(const proto::FileError& message);
     void file_failed(const Error& error);
     void fail(Error error);
@@ -79,7 +80,8 @@ private:
     const UniqueFd cancel_fd_; // readable once everything shall stop
     const std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
     SenderReport report_;
-    std::uint64_t failed_changed_ = 0; // of report_.failed: sources that vanished or changed
+    std::uint64_t failed_changed_ = 0;  // of report_.failed: sources that vanished or changed
+    std::uint64_t stored_failures_ = 0; // of report_.failed: files that the receiver named
     std::uint64_t unchanged_ = 0;      // files and their bytes that the receiver has already
     std::uint64_t unchanged_bytes_ = 0;
     bool over_ = false;
@@ -124,7 +126,10 @@ SenderReport Sender::Engine::run(bool handle_signals) {
     progress_timer_ =
         std::make_unique<Timer>(loop_, [this] { observer_.progress(sample()); });
     progress_timer_->start(kProgressInterval, kProgressInterval);
-    reason_timer_ = std::make_unique<Timer>(loop_, [this] { fail(std::move(*unexplained_)); });
+    reason_timer_ = std::make_unique<Timer>(loop_, [this] {
+        control_->read_pending(); // this process may have been stopped for longer than the grace
+        fail(std::move(*unexplained_));
+    });
     start_scout();
     loop_.run();
     signals.clear(); // from here on a signal ends the process: joining may take a name look-up
@@ -190,10 +195,7 @@ void Sender::Engine::connected(UniqueFd socket,
     callbacks.welcome = [this](const proto::Welcome& welcome) { welcomed(welcome); };
     callbacks.verdict = [this](const proto::Verdict& verdict) { return answered(verdict); };
     callbacks.file_error = [this](const proto::FileError& message) { file_error(message); };
-    callbacks.done = [this](const proto::Done& done) {
-        report_.receiver = done;
-        over();
-    };
+    callbacks.done = [this](const proto::Done& done) { confirmed(done); };
     callbacks.failed = [this](Error error) { fail(std::move(error)); };
     control_ = std::make_unique<ControlLink>(loop_, std::move(socket), std::move(callbacks));
     send_open(roots);
@@ -370,15 +372,27 @@ void Sender::Engine::finish_if_complete() {
         fail({ErrorKind::source_changed, "too many sources shrank while they were being sent", 0});
         return;
     }
-    proto::Bytes frame;
-    proto::encode(proto::Finish{static_cast<std::uint16_t>(totals_.connections.load()),
-                                totals_.files_sent},
-                  frame);
-    control_->send(frame);
+    control_->finish({static_cast<std::uint16_t>(totals_.connections.load()), totals_.files_sent});
+}
+
+void Sender::Engine::confirmed(const proto::Done& done) {
+    const std::uint64_t sent = totals_.files_sent;
+    if (done.files + done.failed < sent) {
+        fail({ErrorKind::protocol,
+              fmt::format("the receiver accounts for {} of {} files only",
+                          done.files + done.failed, sent),
+              0});
+        return;
+    }
+    // It does not name every failure where there are very many.
+    report_.failed += done.failed > stored_failures_ ? done.failed - stored_failures_ : 0;
+    report_.receiver = done;
+    over();
 }
 
 void Sender::Engine::file_error(const proto::FileError& message) {
     ++report_.failed;
+    ++stored_failures_;
     observer_.file_failed({ErrorKind::some_files,
                            fmt::format("{}: not stored: {}", escape(message.path),
                                        escape(message.text)),

@@ -6,11 +6,11 @@
 #include "tests/support/programs.hpp"
 #include "tests/support/raw_peer.hpp"
 
-#include <array>
-#include <cstring>
+#include <algorithm>
 #include <map>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 namespace sluice::test {
@@ -24,9 +24,10 @@ class FrameBuilder {
 public:
     template <typename Integer>
     FrameBuilder& number(Integer value) {
-        std::array<std::byte, sizeof value> raw{};
-        std::memcpy(raw.data(), &value, raw.size());
-        bytes_.insert(bytes_.end(), raw.begin(), raw.end());
+        const auto bits = static_cast<std::uint64_t>(value);
+        for (std::size_t byte = 0; byte < sizeof value; ++byte) {
+            bytes_.push_back(static_cast<std::byte>(bits >> (8 * byte)));
+        }
         return *this;
     }
     FrameBuilder& u8(unsigned value) { return number(static_cast<std::uint8_t>(value)); }
@@ -99,11 +100,15 @@ struct Refusal {
     std::string text;
 };
 
-// Reads to the end of the stream; remembers the error frame if there is one.
+// Reads to the error frame or to the end of the stream, then closes: a receiver that has said its
+// last word waits for that.
 inline Refusal read_refusal(RawPeer& peer) {
     Refusal refusal;
     for (;;) {
         const Frame frame = peer.receive();
+        if (frame.type == proto::FrameType::error) {
+            peer.close();
+        }
         if (frame.type == proto::FrameType::done) {
             refusal.text = "Done";
         }
@@ -115,8 +120,15 @@ inline Refusal read_refusal(RawPeer& peer) {
         }
         proto::ErrorMessage message;
         REQUIRE(proto::decode(frame.body, message) == proto::Fault::none);
-        refusal = {message.code, std::string(message.text)};
+        return {message.code, std::string(message.text)};
     }
+}
+
+// Ends a data connection; comes back when the receiver has handled all that came on it.
+inline void end_stream(RawPeer& data) {
+    data.send(stream_end_frame());
+    data.shut_down_sending();
+    static_cast<void>(read_refusal(data));
 }
 
 // A session by hand.
@@ -156,6 +168,7 @@ struct RawSession {
         for (;;) {
             Frame frame = control.receive();
             if (frame.type != proto::FrameType::file_error) {
+                control.close(); // the receiver waits for that
                 return frame;
             }
             proto::FileError error;

@@ -45,7 +45,7 @@ TEST_CASE("nothing is stored below a directory that is a symbolic link") {
     sandbox.outer().symlink("../outside", "inbox/dir");
     sandbox.outer().symlink(sandbox.outside(), "inbox/absolute");
     sandbox.outer().symlink("dir", "inbox/twice");
-    for (const std::string& parent : {"dir/", "absolute/", "twice/", "dir/deep/", "dir/new/sub/"}) {
+    for (const std::string parent : {"dir/", "absolute/", "twice/", "dir/deep/", "dir/new/sub/"}) {
         INFO("below " << parent);
         RawSession session(sandbox.receiver());
         RawPeer data = session.join();
@@ -87,16 +87,35 @@ TEST_CASE("a destination that is a symbolic link, or below one, is refused") {
     sandbox.outer().symlink("nowhere", "inbox/dangling");
     const TempDir source;
     source.write_file("tree/file", "pushed");
-    for (const std::string& path :
+    for (const std::string path :
          {"dir", "dir/", "dir/deep", "dir/new", "dangling", "dangling/", "dangling/x"}) {
         INFO("destination " << path);
-        for (const char* const what : {"tree", "tree/", "tree/file"}) {
+        for (const char* const what : {"tree", "tree/"}) {
             const Finished sent = send(sandbox.receiver(), {source.path(what)}, path);
             CHECK(sent.code == 5);
             CHECK(sent.err.find("symbolic link") != std::string::npos);
         }
     }
     CHECK(sandbox.outer().read_link("inbox/dangling") == "nowhere");
+    sandbox.check_survived();
+}
+
+TEST_CASE("a single file sent to the name of a symbolic link is not written through it") {
+    Sandbox sandbox;
+    const TempDir source;
+    source.write_file("file", "pushed");
+    for (const char* const target : {"../outside", "../outside/deep/file", "nowhere", "../new"}) {
+        INFO("a link to " << target);
+        for (const char* const path : {"link", "link/", "link/x"}) {
+            sandbox.outer().remove("inbox/link");
+            sandbox.outer().symlink(target, "inbox/link");
+            const Finished sent = send(sandbox.receiver(), {source.path("file")}, path);
+            INFO(path << ": " << sent.err);
+            CHECK((sent.code == 5 || std::string_view(path) == "link"));
+            CHECK((sent.code == 5 || S_ISREG(sandbox.outer().status("inbox/link").st_mode)));
+            sandbox.check_outside_untouched();
+        }
+    }
     sandbox.check_survived();
 }
 

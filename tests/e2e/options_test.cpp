@@ -1,10 +1,11 @@
 // What the options of both programs do, and where things land.
+#include "common/net.hpp"
 #include "tests/support/programs.hpp"
-#include "tests/support/raw_peer.hpp"
 #include "tests/support/tree.hpp"
 
 #include <algorithm>
 #include <catch2/catch.hpp>
+#include <iostream>
 #include <nlohmann/json.hpp>
 #include <sstream>
 #include <string>
@@ -165,8 +166,7 @@ TEST_CASE("sources may be relative to the current directory, and may be that its
     source.write_file("sub/dir/file", "x");
     source.write_file("sub/large", random_bytes(kLarge, 1));
     const auto push = [&](const std::string& argument, const std::string& path) {
-        const Finished sent =
-            run_in(source.path("sub"), send_command(receiver, {argument}, path));
+        const Finished sent = run_in(source.path("sub"), send_command(receiver, {argument}, path));
         INFO(argument << ": " << sent.err);
         CHECK(sent.code == 0);
     };
@@ -276,7 +276,7 @@ TEST_CASE("-z compresses text and leaves random data alone") {
     const TempDir source;
     const TempDir destination;
     const ReceiverProcess receiver(destination.path());
-    const std::string level = GENERATE("-z", "-z19", "--compress=1");
+    const std::string level = GENERATE("-z", "--compress=19", "--compress=1");
     source.write_file("text/large", text_bytes(kLarge));
     source.write_file("text/small", text_bytes(20'000));
     source.write_file("random/large", random_bytes(kLarge, 1));
@@ -311,8 +311,7 @@ TEST_CASE("every pair of paths carries the same bytes, and the accounts say whic
     INFO(send_path << " to " << receive_path);
     source.write_file("tree/large", random_bytes(kLarge, 1));
     source.write_file("tree/small", "four");
-    const Finished sent =
-        send(receiver, {"--send-path", send_path, "-J", source.path("tree")});
+    const Finished sent = send(receiver, {"--send-path", send_path, "-J", source.path("tree")});
     require_success(sent);
     CHECK(differences(describe_tree(source, "tree"), describe_tree(destination, "tree")) == "");
 
@@ -389,6 +388,8 @@ TEST_CASE("the summary event has every documented field") {
     CHECK(summary["receiver"]["symlinks"] == 1);
     CHECK(summary["receiver"]["directories"] == 1);
 
+    eventually("the session is over",
+               [&] { return contains(receiver.process().out(), "session_ended"); });
     CHECK(receiver.stop() == 0);
     const std::vector<Json> events = events_of(receiver.process().out());
     REQUIRE(events.size() == 3);
@@ -427,4 +428,20 @@ TEST_CASE("events tell of files that failed, and of what a dry run would send") 
     CHECK(events[1]["event"] == "summary");
     CHECK(events[1]["exit_code"] == 23);
     CHECK(events[1]["failed"] == 1);
+}
+
+TEST_CASE("transfers work over IPv6") {
+    if (!listen_tcp("::1", 0)) {
+        std::cout << "skipped: no IPv6 loopback\n";
+        return;
+    }
+    const TempDir source;
+    const TempDir destination;
+    source.write_file("file", random_bytes(1'000'000, 1));
+    const ReceiverProcess receiver(destination.path(), {"--listen", "::1"});
+    CHECK(run({SLUICE_SEND, "-p", receiver.port(), source.path("file"), "[::1]:dir/"}).code == 0);
+    CHECK(run({SLUICE_SEND, source.path("file"), "sluice://[::1]:" + receiver.port() + "/url"})
+              .code == 0);
+    CHECK(destination.read_file("dir/file") == source.read_file("file"));
+    CHECK(destination.read_file("url") == source.read_file("file"));
 }

@@ -22,6 +22,8 @@ class Process {
 public:
     // Starts `arguments[0]` with standard output and error going to files in a directory of its own.
     explicit Process(std::vector<std::string> arguments) {
+        directory_.write_file("out", "");
+        directory_.write_file("err", "");
         const std::string out = directory_.path("out");
         const std::string err = directory_.path("err");
         std::vector<char*> argv;
@@ -32,8 +34,8 @@ public:
         pid_ = ::fork();
         if (pid_ == 0) {
             ::dup2(::open("/dev/null", O_RDONLY), STDIN_FILENO);
-            ::dup2(::open(out.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600), STDOUT_FILENO);
-            ::dup2(::open(err.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600), STDERR_FILENO);
+            ::dup2(::open(out.c_str(), O_WRONLY | O_APPEND), STDOUT_FILENO);
+            ::dup2(::open(err.c_str(), O_WRONLY | O_APPEND), STDERR_FILENO);
             ::execvp(argv[0], argv.data());
             ::_exit(127);
         }

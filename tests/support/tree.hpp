@@ -156,8 +156,8 @@ inline std::string differences(const Tree& left, const Tree& right, TreeComparis
         const auto other = right.find(path);
         if (other == right.end()) {
             text += fmt::format("'{}' is missing on the right\n", escape(path));
-        } else if (const auto what = difference(node, other->second,
-                                                how.metadata && (how.root || path != "."));
+        } else if (const auto what =
+                       difference(node, other->second, how.metadata && (how.root || path != "."));
                    !what.empty()) {
             text += fmt::format("'{}' differs: {}\n", escape(path), what);
         }

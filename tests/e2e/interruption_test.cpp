@@ -1,0 +1,262 @@
+// Programs that are stopped, killed or left alone in the middle of a session, and how many sessions
+// there may be.
+#include "tests/support/programs.hpp"
+#include "tests/support/raw_peer.hpp"
+
+#include <algorithm>
+#include <catch2/catch.hpp>
+#include <fcntl.h>
+#include <iostream>
+#include <memory>
+#include <string>
+#include <vector>
+
+using namespace sluice;
+using namespace sluice::test;
+
+namespace {
+
+bool contains(const std::string& text, const std::string& part) {
+    return text.find(part) != std::string::npos;
+}
+
+bool is_one_line(const std::string& text) {
+    return std::count(text.begin(), text.end(), '\n') == 1 && text.back() == '\n';
+}
+
+void skip(const std::string& reason) {
+    std::cout << "skipped: " << reason << '\n';
+}
+
+void check_exit(const Finished& finished, int code, const std::string& word) {
+    INFO(finished.err);
+    CHECK(finished.code == code);
+    CHECK(is_one_line(finished.err));
+    CHECK(contains(finished.err, word));
+    CHECK(finished.out.empty());
+}
+
+// A file that takes seconds to send and no time to make: space without content, which is no hole.
+bool make_endless(const TempDir& directory, const std::string& name) {
+    directory.write_file(name, "");
+    const int file = ::open(directory.path(name).c_str(), O_WRONLY | O_CLOEXEC);
+    REQUIRE(file >= 0);
+    const bool made = ::fallocate(file, 0, 0, off_t{6} << 30) == 0;
+    ::close(file);
+    if (!made) {
+        skip("no space for a large file, or a file system without fallocate");
+    }
+    return made;
+}
+
+// Whether a file in a session's work area has content by now.
+bool receiving(const TempDir& destination) {
+    std::error_code ignored;
+    namespace fs = std::filesystem;
+    for (const auto& entry :
+         fs::recursive_directory_iterator(destination.path(".sluice"), ignored)) {
+        if (entry.is_regular_file(ignored) && entry.file_size(ignored) > 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// A transfer that has begun and will not end by itself while the test looks.
+struct Endless {
+    TempDir source;
+    TempDir destination;
+    std::unique_ptr<ReceiverProcess> receiver;
+    std::unique_ptr<Process> sender;
+
+    // False: it cannot be done here.
+    bool start(std::vector<std::string> options = {}) {
+        if (!make_endless(source, "endless")) {
+            return false;
+        }
+        receiver = std::make_unique<ReceiverProcess>(destination.path(), std::move(options));
+        sender = std::make_unique<Process>(send_command(*receiver, {source.path("endless")}));
+        eventually("the file is being received", [this] { return receiving(destination); });
+        return true;
+    }
+};
+
+// A session that is open until the test lets go of it.
+struct OpenSession {
+    RawPeer control;
+    proto::Token token{};
+
+    explicit OpenSession(const ReceiverProcess& receiver)
+        : control(RawPeer::connect(receiver.port(), proto::Role::control)) {
+        REQUIRE(control.send_message(proto::Open{}));
+        Frame frame;
+        token = control.receive_message<proto::Welcome>(proto::FrameType::welcome, frame).token;
+    }
+
+    // The code of the error with which the receiver ends it.
+    int error_code() {
+        Frame frame;
+        return control.receive_message<proto::ErrorMessage>(proto::FrameType::error, frame).code;
+    }
+};
+
+} // namespace
+
+TEST_CASE("a receiver that is killed makes the sender exit with 10") {
+    Endless test;
+    if (!test.start()) {
+        return;
+    }
+    test.receiver->process().signal(SIGKILL);
+    CHECK(test.sender->ends_within(std::chrono::seconds{10}));
+    check_exit({test.sender->wait(), test.sender->out(), test.sender->err()}, 10, "sluice-send: ");
+    CHECK_FALSE(test.destination.exists("endless"));
+
+    // The next one on this directory removes what is left.
+    const ReceiverProcess next(test.destination.path());
+    CHECK_FALSE(test.destination.exists(".sluice"));
+    CHECK(test.destination.list().empty());
+}
+
+TEST_CASE("an interrupted sender leaves nothing at the receiver, which goes on serving") {
+    Endless test;
+    if (!test.start({"--json"})) {
+        return;
+    }
+    test.sender->signal(GENERATE(SIGINT, SIGTERM, SIGHUP));
+    check_exit({test.sender->wait(), test.sender->out(), test.sender->err()}, 20, "interrupted");
+    Process& receiver = test.receiver->process();
+    eventually("the receiver logs it", [&] { return contains(receiver.err(), "interrupted"); });
+    eventually("the work area is gone", [&] { return !test.destination.exists(".sluice"); });
+    CHECK(test.destination.list().empty());
+    CHECK(contains(receiver.out(), "\"exit_code\":20"));
+
+    test.source.write_file("file", "x");
+    CHECK(send(*test.receiver, {test.source.path("file")}).code == 0);
+    CHECK(test.destination.read_file("file") == "x");
+    CHECK(test.receiver->stop() == 0);
+}
+
+TEST_CASE("a sender that is killed leaves nothing at the receiver") {
+    Endless test;
+    if (!test.start()) {
+        return;
+    }
+    test.sender->signal(SIGKILL);
+    test.sender->wait();
+    eventually("the work area is gone", [&] { return !test.destination.exists(".sluice"); });
+    CHECK(test.destination.list().empty());
+}
+
+TEST_CASE("an idle receiver ends at once when it is told to") {
+    const TempDir destination;
+    ReceiverProcess receiver(destination.path(), {"--grace", "3600"});
+    receiver.process().signal(GENERATE(SIGTERM, SIGINT));
+    CHECK(receiver.process().wait() == 0);
+}
+
+TEST_CASE("a receiver that is told to stop gives its sessions the time of --grace") {
+    const TempDir destination;
+    SECTION("and ends them after that") {
+        ReceiverProcess receiver(destination.path(), {"--grace", "0"});
+        OpenSession session(receiver);
+        receiver.process().signal(SIGTERM);
+        CHECK(session.error_code() == 20);
+        session.control.close();
+        CHECK(receiver.process().wait() == 20);
+    }
+    SECTION("and ends them at once when it is told again") {
+        ReceiverProcess receiver(destination.path(), {"--grace", "3600"});
+        OpenSession session(receiver);
+        receiver.process().signal(SIGTERM);
+        eventually("it says so",
+                   [&] { return contains(receiver.process().err(), "1 session(s) have"); });
+        receiver.process().signal(SIGTERM);
+        CHECK(session.error_code() == 20);
+        session.control.close();
+        CHECK(receiver.process().wait() == 20);
+    }
+    SECTION("and ends well when they do") {
+        ReceiverProcess receiver(destination.path(), {"--grace", "3600"});
+        OpenSession session(receiver);
+        receiver.process().signal(SIGTERM);
+        eventually("it says so",
+                   [&] { return contains(receiver.process().err(), "1 session(s) have"); });
+        REQUIRE(session.control.send_message(proto::Finish{0, 0}));
+        CHECK(session.control.receive().type == proto::FrameType::done);
+        session.control.close();
+        CHECK(receiver.process().wait() == 0);
+    }
+}
+
+TEST_CASE("a sender learns that its receiver was told to stop") {
+    Endless test;
+    if (!test.start({"--grace", "0"})) {
+        return;
+    }
+    test.sender->signal(SIGSTOP); // so that it cannot be done before
+    int status = 0;
+    REQUIRE(::waitpid(test.sender->pid(), &status, WUNTRACED) == test.sender->pid());
+    REQUIRE(WIFSTOPPED(status));
+    test.receiver->process().signal(SIGTERM);
+    CHECK(test.receiver->process().wait() == 20);
+    test.sender->signal(SIGCONT);
+    check_exit({test.sender->wait(), test.sender->out(), test.sender->err()}, 20,
+               "the receiver is shutting down");
+    CHECK(test.destination.list().empty());
+}
+
+TEST_CASE("one session more than --max-sessions is refused, and served when there is room") {
+    const TempDir source;
+    const TempDir destination;
+    source.write_file("file", "x");
+    const ReceiverProcess receiver(destination.path(), {"--max-sessions", "1"});
+    OpenSession session(receiver);
+    check_exit(send(receiver, {source.path("file")}), 5, "--max-sessions");
+    CHECK(destination.list().empty());
+    session.control.close();
+    eventually("there is room", [&] { return send(receiver, {source.path("file")}).code == 0; });
+    CHECK(destination.read_file("file") == "x");
+}
+
+TEST_CASE("--once ends the receiver with the result of its session") {
+    const TempDir source;
+    const TempDir destination;
+    source.write_file("tree/file", "x");
+    ReceiverProcess receiver(destination.path(), {"--once"});
+    SECTION("done") {
+        CHECK(send(receiver, {source.path("tree")}).code == 0);
+        CHECK(receiver.process().wait() == 0);
+    }
+    SECTION("some files not stored") {
+        destination.write_file("tree/file/in-the-way", "x");
+        CHECK(send(receiver, {source.path("tree")}).code == 23);
+        CHECK(receiver.process().wait() == 23);
+    }
+    SECTION("a sender that went away") {
+        OpenSession(receiver).control.close();
+        CHECK(receiver.process().wait() == 10);
+    }
+    SECTION("a sender that was interrupted") {
+        OpenSession session(receiver);
+        REQUIRE(session.control.send_message(proto::ErrorMessage{20, "interrupted"}));
+        session.control.close();
+        CHECK(receiver.process().wait() == 20);
+    }
+}
+
+TEST_CASE("a connection that asks for no session does not use up --once") {
+    const TempDir source;
+    const TempDir destination;
+    source.write_file("file", "x");
+    ReceiverProcess receiver(destination.path(), {"--once"});
+    {
+        RawPeer stranger = RawPeer::connect(receiver.port(), proto::Role::control);
+        REQUIRE(stranger.send_message(proto::Finish{0, 0}));
+        Frame frame;
+        CHECK(stranger.receive_message<proto::ErrorMessage>(proto::FrameType::error, frame).code ==
+              12);
+    }
+    CHECK(send(receiver, {source.path("file")}).code == 0);
+    CHECK(receiver.process().wait() == 0);
+}

@@ -87,7 +87,9 @@ Opened open_beneath(int root, const std::string& path, int flags, mode_t mode) {
 }
 
 Opened open_directory_beneath(int root, const std::string& path) {
-    return open_beneath(root, path.empty() ? "." : path, kDirectoryFlags);
+    // Without O_NOFOLLOW, under which a symbolic link at the end would give ENOTDIR: the resolve flags
+    // refuse it as well, and with ELOOP.
+    return open_beneath(root, path.empty() ? "." : path, O_RDONLY | O_DIRECTORY);
 }
 
 Opened make_directories_beneath(int root, const std::string& path, mode_t mode) {

@@ -59,7 +59,7 @@ void ControlConnection::open(const ReceiverRoot& root, std::uint64_t min_free_by
     Result<std::unique_ptr<Store>> store =
         Store::open(root, session_->serial(), request, min_free_bytes);
     if (!store) {
-        fail(std::move(store).error());
+        fail(store.error());
         return;
     }
     session_->set_store(std::move(*store));
@@ -77,7 +77,7 @@ void ControlConnection::on_news() {
         return;
     }
     if (std::optional<Error> failure = session_->failure(); failure) {
-        fail(std::move(*failure));
+        fail(*failure);
         return;
     }
     send_failed_files();
@@ -88,6 +88,9 @@ void ControlConnection::on_news() {
 void ControlConnection::on_ready(Readiness ready) {
     if (ready.writable) {
         flush();
+        if (!std::holds_alternative<Ending>(state_)) {
+            send_failed_files();
+        }
     }
     if (ready.readable && poll_) {
         for (int frames = 0; frames < kFramesPerTurn && read_frame();) {
@@ -175,24 +178,36 @@ proto::Fault ControlConnection::on_error() {
     proto::ErrorMessage message;
     const auto fault = proto::decode(reader_.body(), message);
     if (fault == proto::Fault::none) {
-        fail({error_kind(message.code),
-              fmt::format("the sender gave up: {}", escape(message.text))});
+        session_->fail(sender_error(message));
+        end_without_answer();
     }
     return fault;
 }
 
 void ControlConnection::send_failed_files() {
-    for (const FailedFile& failed : session_->take_failed_files()) {
-        callbacks_.file_failed(failed);
-        proto::encode(proto::FileError{failed.problem.fault, failed.problem.error_number,
-                                       failed.path, failed.problem.text},
+    while (out_.size() - out_sent_ <= kMaxPendingBytes) {
+        const std::optional<FailedFile> failed = session_->take_failed_file();
+        if (!failed) {
+            return;
+        }
+        callbacks_.file_failed(*failed);
+        proto::encode(proto::FileError{failed->problem.fault, failed->problem.error_number,
+                                       failed->path, failed->problem.text},
                       out_);
     }
 }
 
 void ControlConnection::publish_if_finished() {
     const Finishing* const finishing = std::get_if<Finishing>(&state_);
-    if (finishing == nullptr || session_->streams_ended() < finishing->finish.streams) {
+    if (finishing == nullptr) {
+        return;
+    }
+    const Session::Streams streams = session_->streams();
+    if (streams.joined > finishing->finish.streams) {
+        fail({ErrorKind::protocol, "the sender finished before all of its data connections", 0});
+        return;
+    }
+    if (streams.ended < finishing->finish.streams) {
         return;
     }
     const std::uint64_t settled = session_->store().counts().settled;
@@ -214,7 +229,7 @@ void ControlConnection::publish_if_finished() {
         return;
     }
     if (std::optional<Error> failure = session_->failure(); failure) {
-        fail(std::move(*failure)); // a fatal problem while publishing
+        fail(*failure); // a fatal problem while publishing
         return;
     }
     send_failed_files();
@@ -241,7 +256,15 @@ void ControlConnection::send_done() {
     state_ = Ending{};
 }
 
-void ControlConnection::fail(Error error) {
+// An Error is not answered.
+void ControlConnection::end_without_answer() {
+    state_ = Ending{};
+    out_.clear();
+    out_sent_ = 0;
+    flush();
+}
+
+void ControlConnection::fail(const Error& error) {
     if (std::holds_alternative<Ending>(state_)) {
         return;
     }

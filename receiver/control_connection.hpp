@@ -58,7 +58,8 @@ private:
     void send_failed_files();
     void publish_if_finished();
     void send_done();
-    void fail(Error error);
+    void fail(const Error& error);
+    void end_without_answer();
     void flush();
     void say_goodbye();
 

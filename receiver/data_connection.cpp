@@ -96,6 +96,9 @@ bool DataConnection::read_frame() {
 }
 
 proto::Fault DataConnection::handle_frame() {
+    if (reader_.type() == proto::FrameType::error) {
+        return on_error();
+    }
     if (std::holds_alternative<Ended>(state_)) {
         return proto::Fault::misplaced_frame;
     }
@@ -230,6 +233,16 @@ proto::Fault DataConnection::on_file_abort(const Blocks* blocks) {
         state_ = AwaitFrame{};
     }
     return session_->store().abort_file(message.file_id);
+}
+
+proto::Fault DataConnection::on_error() {
+    proto::ErrorMessage message;
+    const auto fault = proto::decode(reader_.body(), message);
+    if (fault == proto::Fault::none) {
+        session_->fail(sender_error(message));
+        close();
+    }
+    return fault;
 }
 
 void DataConnection::end_stream() {

@@ -52,6 +52,7 @@ private:
     [[nodiscard]] proto::Fault on_block(Blocks& blocks);
     [[nodiscard]] proto::Fault on_file_end();
     [[nodiscard]] proto::Fault on_file_abort(const Blocks* blocks);
+    [[nodiscard]] proto::Fault on_error();
     void end_stream();
     void on_end_of_stream();
     void on_broken();

@@ -12,10 +12,13 @@
 
 namespace sluice {
 
+// Permission bits only: set-id and sticky bits of a peer's choosing mean trouble.
+inline constexpr std::uint32_t kKeptModeBits = 0777;
+
 struct LargeFile {
     explicit LargeFile(const proto::Extent& first)
-        : id(first.file_id), path(first.path), size(first.file_size), mode(first.mode),
-          mtime(first.mtime) {}
+        : id(first.file_id), path(first.path), size(first.file_size),
+          mode(first.mode & kKeptModeBits), mtime(first.mtime) {}
 
     const std::uint64_t id;
     const std::string path; // on the wire

@@ -1,5 +1,6 @@
 #include "receiver/session.hpp"
 
+#include "common/exit_code.hpp"
 #include "common/text.hpp"
 
 #include <fmt/format.h>
@@ -9,10 +10,20 @@ namespace sluice {
 
 namespace {
 
-// Failed files that wait to be told to the sender. It learns the number of all of them anyway.
-constexpr std::size_t kMaxQueuedFailures = 10'000;
+// Memory for failed files that wait to be told to the sender, one of which may not be listening. It
+// learns the number of all of them anyway.
+constexpr std::size_t kMaxQueuedFailureBytes = std::size_t{4} << 20;
+
+std::size_t memory_of(const FailedFile& failed) {
+    return sizeof failed + failed.path.size() + failed.problem.text.size();
+}
 
 } // namespace
+
+Error sender_error(const proto::ErrorMessage& message) {
+    return {error_kind(message.code),
+            fmt::format("the sender gave up: {}", escape(message.text)), 0};
+}
 
 Session::Session(std::uint64_t serial, const proto::Token& token, std::string peer)
     : serial_(serial), token_(token), peer_(std::move(peer)) {}
@@ -29,9 +40,10 @@ void Session::set_disposer(std::function<void(std::unique_ptr<Store>)> dispose) 
 
 bool Session::add_connection(int socket) {
     const std::scoped_lock lock(mutex_);
-    if (ended_ || failure_ || sockets_.size() >= proto::kMaxStreams) {
+    if (ended_ || failure_ || sockets_.size() >= proto::kMaxStreams || store_->dry_run()) {
         return false;
     }
+    ++streams_.joined;
     sockets_.insert(socket);
     return true;
 }
@@ -44,7 +56,7 @@ void Session::remove_connection(int socket) {
 void Session::stream_ended() {
     {
         const std::scoped_lock lock(mutex_);
-        ++streams_ended_;
+        ++streams_.ended;
     }
     wake_();
 }
@@ -69,8 +81,11 @@ void Session::file_failed(std::string_view path, const StoreProblem& problem) {
     }
     {
         const std::scoped_lock lock(mutex_);
-        if (failed_files_.size() < kMaxQueuedFailures) {
-            failed_files_.push_back({std::string(path), problem});
+        FailedFile failed{std::string(path), problem};
+        if (const std::size_t bytes = memory_of(failed);
+            failed_bytes_ + bytes <= kMaxQueuedFailureBytes) {
+            failed_bytes_ += bytes;
+            failed_files_.push_back(std::move(failed));
         }
     }
     wake_();
@@ -81,16 +96,20 @@ std::optional<Error> Session::failure() const {
     return failure_;
 }
 
-std::deque<FailedFile> Session::take_failed_files() {
+std::optional<FailedFile> Session::take_failed_file() {
     const std::scoped_lock lock(mutex_);
-    std::deque<FailedFile> taken;
-    taken.swap(failed_files_);
-    return taken;
+    if (failed_files_.empty()) {
+        return std::nullopt;
+    }
+    FailedFile failed = std::move(failed_files_.front());
+    failed_files_.pop_front();
+    failed_bytes_ -= memory_of(failed);
+    return failed;
 }
 
-std::uint16_t Session::streams_ended() const {
+Session::Streams Session::streams() const {
     const std::scoped_lock lock(mutex_);
-    return streams_ended_;
+    return streams_;
 }
 
 void Session::end() {

@@ -29,6 +29,9 @@ struct FailedFile {
     StoreProblem problem;
 };
 
+// What a sender's Error makes of its session.
+[[nodiscard]] Error sender_error(const proto::ErrorMessage& message);
+
 class Session {
 public:
     Session(std::uint64_t serial, const proto::Token& token, std::string peer);
@@ -49,8 +52,8 @@ public:
     // Called, on any thread, when there is news for the control connection.
     void set_waker(std::function<void()> wake) { wake_ = std::move(wake); }
 
-    // Data connections: their sockets are shut down when the session ends. False: it has ended, or
-    // has proto::kMaxStreams of them.
+    // Data connections: their sockets are shut down when the session ends. False: it takes none (it
+    // has ended, is a dry run, or has proto::kMaxStreams of them).
     [[nodiscard]] bool add_connection(int socket);
     void remove_connection(int socket);
     void stream_ended();
@@ -62,8 +65,14 @@ public:
 
     // News for the control connection.
     [[nodiscard]] std::optional<Error> failure() const;
-    [[nodiscard]] std::deque<FailedFile> take_failed_files();
-    [[nodiscard]] std::uint16_t streams_ended() const;
+    // One file that could not be stored, nullopt where there is none to tell of.
+    [[nodiscard]] std::optional<FailedFile> take_failed_file();
+    // Data connections that ever joined, and those of them that have ended.
+    struct Streams {
+        std::uint64_t joined = 0;
+        std::uint64_t ended = 0;
+    };
+    [[nodiscard]] Streams streams() const;
     // The session is over: no connection may join, those that are there lose their sockets.
     void end();
 
@@ -86,7 +95,8 @@ private:
     bool ended_ = false;
     std::optional<Error> failure_;
     std::deque<FailedFile> failed_files_;
-    std::uint16_t streams_ended_ = 0;
+    std::size_t failed_bytes_ = 0; // of their paths and texts
+    Streams streams_;
     std::unordered_set<int> sockets_;
     PathBytes bytes_;
 };

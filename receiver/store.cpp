@@ -229,12 +229,12 @@ bool Store::wants(const proto::OfferEntry& offered, DirectoryCache& directories)
         !same_time(status.st_mtim, offered.mtime)) {
         return true;
     }
-    if (preserves() && !dry_run() && (status.st_mode & 07777U) != offered.mode) {
+    if (preserves() && !dry_run() && (status.st_mode & 07777U) != (offered.mode & kKeptModeBits)) {
         count_system_call();
         const UniqueFd file = UniqueFd::adopt(
             openat(parent, name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
         count_system_call();
-        if (!file || fchmod(file.get(), offered.mode) != 0) {
+        if (!file || fchmod(file.get(), offered.mode & kKeptModeBits) != 0) {
             return true;
         }
     }
@@ -242,7 +242,8 @@ bool Store::wants(const proto::OfferEntry& offered, DirectoryCache& directories)
     return false;
 }
 
-std::optional<StoreProblem> Store::put(const proto::Record& record, DirectoryCache& directories) {
+std::optional<StoreProblem> Store::put(proto::Record record, DirectoryCache& directories) {
+    record.mode &= kKeptModeBits;
     const bool is_directory = record.kind == proto::RecordKind::directory;
     if (record.kind == proto::RecordKind::file) {
         counts_.settled.fetch_add(1, std::memory_order_relaxed);

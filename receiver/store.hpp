@@ -80,8 +80,7 @@ public:
     [[nodiscard]] bool wants(const proto::OfferEntry& offered, DirectoryCache& directories);
 
     // Stores a directory, a symbolic link or a small file; a problem on failure.
-    [[nodiscard]] std::optional<StoreProblem> put(const proto::Record& record,
-                                                  DirectoryCache& directories);
+    [[nodiscard]] std::optional<StoreProblem> put(proto::Record record, DirectoryCache& directories);
 
     // Announces bytes of a large file; opens it at its first extent. The file takes the bytes until
     // extent_done() or extent_lost(); bytes for a dead file are to be dropped.
@@ -98,9 +97,10 @@ public:
                                                           DirectoryCache& directories);
     // The extent did not arrive whole.
     void extent_lost(LargeFile& file);
-    // All of the file was sent (FileEnd). Publishes it if nothing is outstanding.
+    // All of the file was sent (FileEnd), perhaps by other connections on which it is still under way.
+    // Publishes it if nothing is outstanding.
     struct EndedFile {
-        proto::Fault fault = proto::Fault::none; // there is no such file
+        proto::Fault fault = proto::Fault::none; // it has ended before, or a limit
         std::optional<StoreProblem> problem = std::nullopt;
         std::string path{};                      // of the file that has the problem
     };
@@ -109,7 +109,7 @@ public:
     // way on another connection. A Fault: too many of them.
     [[nodiscard]] proto::Fault abort_file(std::uint64_t id);
 
-    // Files of which extents came, but neither FileEnd nor FileAbort.
+    // Files of which extents came, but neither FileEnd nor FileAbort, or the reverse.
     [[nodiscard]] bool has_unfinished_files();
 
     // Makes everything that is staged appear, sets times and modes of directories, and leaves
@@ -121,6 +121,7 @@ public:
     // Removes what was not published. Slow where that is a big tree.
     void abandon() noexcept;
 
+    [[nodiscard]] bool dry_run() const noexcept { return (flags_ & proto::kOpenDryRun) != 0; }
     [[nodiscard]] const StoreCounts& counts() const noexcept { return counts_; }
 
 private:
@@ -171,7 +172,6 @@ private:
     static constexpr mode_t kDefaultFileMode = 0666;
 
     [[nodiscard]] bool preserves() const noexcept { return (flags_ & proto::kOpenPreserve) != 0; }
-    [[nodiscard]] bool dry_run() const noexcept { return (flags_ & proto::kOpenDryRun) != 0; }
 
     const ReceiverRoot& root_;
     const std::uint64_t owner_;
@@ -188,7 +188,9 @@ private:
 
     std::mutex files_mutex_;
     std::unordered_map<std::uint64_t, std::unique_ptr<LargeFile>> files_;
-    std::unordered_set<std::uint64_t> aborted_; // ids of which extents may still come
+    // Ids that were aborted, or ended, and of which extents may still come.
+    std::unordered_set<std::uint64_t> aborted_;
+    std::unordered_set<std::uint64_t> ended_early_;
 
     DirectoryJournal journal_;
     std::atomic<std::uint64_t> unchecked_bytes_{0}; // stored since free space was looked at

@@ -13,14 +13,14 @@ namespace {
 
 // Files that one session may have open at a time: each takes a descriptor.
 constexpr std::size_t kMaxOpenFiles = 256;
-// Files of one session whose abort may overtake their extents: each takes a set entry.
-constexpr std::size_t kMaxAborted = 65'536;
+// Files of one session whose end or abort may overtake their extents: each takes a set entry.
+constexpr std::size_t kMaxEarly = 65'536;
 // Pieces of one file that may be apart: each takes memory. In order, one stream makes one piece.
 constexpr std::size_t kMaxPieces = 4096;
 
 bool same_file(const LargeFile& file, const proto::Extent& extent) {
     return file.size == extent.file_size && file.path == extent.path &&
-           (!file.ended || file.aborted);
+           file.mode == (extent.mode & kKeptModeBits) && file.mtime == extent.mtime;
 }
 
 int rename_file(int from, const std::string& name, int to, std::string_view new_name) {
@@ -48,6 +48,7 @@ Store::BegunExtent Store::begin_extent(const proto::Extent& extent, DirectoryCac
     }
     LargeFile& file =
         *files_.emplace(extent.file_id, std::make_unique<LargeFile>(extent)).first->second;
+    file.ended = ended_early_.erase(file.id) != 0;
     BegunExtent begun{&file};
     if (aborted_.count(file.id) != 0) {
         file.dead = file.ended = file.aborted = true;
@@ -119,10 +120,16 @@ Store::EndedFile Store::end_file(std::uint64_t id, DirectoryCache& directories) 
     {
         const std::scoped_lock lock(files_mutex_);
         const auto known = files_.find(id);
-        if (known == files_.end() || known->second->ended) {
+        if (known != files_.end() ? known->second->ended : ended_early_.count(id) != 0) {
             return {proto::Fault::bad_value};
         }
-        known->second->ended = true;
+        if (known != files_.end()) {
+            known->second->ended = true;
+        } else if (ended_early_.size() >= kMaxEarly) {
+            return {proto::Fault::limit_exceeded};
+        } else {
+            ended_early_.insert(id);
+        }
     }
     EndedFile result;
     if (const std::unique_ptr<LargeFile> complete = take_if_complete(id); complete) {
@@ -135,7 +142,7 @@ Store::EndedFile Store::end_file(std::uint64_t id, DirectoryCache& directories) 
 proto::Fault Store::abort_file(std::uint64_t id) {
     {
         const std::scoped_lock lock(files_mutex_);
-        if (aborted_.size() >= kMaxAborted) {
+        if (aborted_.size() >= kMaxEarly) {
             return proto::Fault::limit_exceeded;
         }
         aborted_.insert(id);
@@ -152,7 +159,7 @@ proto::Fault Store::abort_file(std::uint64_t id) {
 
 bool Store::has_unfinished_files() {
     const std::scoped_lock lock(files_mutex_);
-    return !files_.empty();
+    return !files_.empty() || !ended_early_.empty();
 }
 
 // From here on nobody else can reach the file.

@@ -259,9 +259,9 @@ void ControlConnection::send_done() {
 // An Error is not answered.
 void ControlConnection::end_without_answer() {
     state_ = Ending{};
-    out_.clear();
-    out_sent_ = 0;
-    flush();
+    session_->end();
+    poll_.reset();
+    end();
 }
 
 void ControlConnection::fail(const Error& error) {
@@ -316,13 +316,15 @@ void ControlConnection::say_goodbye() {
     session_->end();
     poll_.reset(); // one watcher per descriptor
     farewell_ = std::make_unique<Farewell>(worker_.loop(), std::move(socket_), proto::Bytes{},
-                                           [this](Farewell*) {
-                                               SessionReport report = session_->report();
-                                               report.destination = destination_;
-                                               report.dry_run = dry_run_;
-                                               callbacks_.ended(report);
-                                               worker_.drop(this);
-                                           });
+                                           [this](Farewell*) { end(); });
+}
+
+void ControlConnection::end() {
+    SessionReport report = session_->report();
+    report.destination = destination_;
+    report.dry_run = dry_run_;
+    callbacks_.ended(report);
+    worker_.drop(this);
 }
 
 } // namespace sluice

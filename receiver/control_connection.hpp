@@ -62,6 +62,7 @@ private:
     void end_without_answer();
     void flush();
     void say_goodbye();
+    void end();
 
     Worker& worker_;
     std::shared_ptr<Session> session_;

@@ -345,9 +345,11 @@ TEST_CASE("an error frame from the sender ends its session without an answer") {
     const Frame answer = session.control.receive();
     CHECK((answer.type == FrameType::error && answer.body.empty())); // the end of the stream
     sandbox.check_survived();
-    const std::string log = sandbox.receiver().process().err();
-    CHECK(log.find("I give up\\n\\x1b[31m") != std::string::npos);
-    CHECK(log.find('\x1b') == std::string::npos);
+    const Process& process = sandbox.receiver().process();
+    eventually("the reason is in the log", [&] {
+        return process.err().find("I give up\\n\\x1b[31m") != std::string::npos;
+    });
+    CHECK(process.err().find('\x1b') == std::string::npos);
 }
 
 TEST_CASE("an error frame on a data connection ends the session with the sender's reason") {
@@ -357,8 +359,10 @@ TEST_CASE("an error frame on a data connection ends the session with the sender'
     REQUIRE(data.send_message(proto::ErrorMessage{20, "the disk caught fire"}));
     read_refusal(session.control);
     sandbox.check_survived();
-    const std::string log = sandbox.receiver().process().err();
-    CHECK(log.find("the disk caught fire") != std::string::npos);
+    const Process& process = sandbox.receiver().process();
+    eventually("the reason is in the log", [&] {
+        return process.err().find("the disk caught fire") != std::string::npos;
+    });
 }
 
 TEST_CASE("an error frame with a code that nobody knows ends the session") {

@@ -1,0 +1,102 @@
+// A receiver's directory, and sessions that store into it without any connection.
+#pragma once
+
+#include "receiver/store.hpp"
+#include "tests/support/temp_dir.hpp"
+
+#include <catch2/catch.hpp>
+#include <fcntl.h>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace sluice::test {
+
+inline constexpr std::int64_t kStoredTime = 1'500'000'000;
+
+struct StoreRoot {
+    TempDir directory;
+    ReceiverRoot root = [this] {
+        auto opened = open_root(directory.path());
+        REQUIRE(opened);
+        return std::move(*opened);
+    }();
+};
+
+// What a session asks for.
+struct SessionRequest {
+    std::string destination{};
+    std::vector<std::string> roots{};
+    std::uint32_t flags = proto::kOpenPreserve;
+    std::uint64_t min_free_bytes = 0;
+};
+
+class StoreSession {
+public:
+    explicit StoreSession(const StoreRoot& root, const SessionRequest& request = {}) {
+        static std::uint64_t serial = 0;
+        proto::Open open;
+        open.flags = request.flags;
+        open.destination = request.destination;
+        open.roots.assign(request.roots.begin(), request.roots.end());
+        auto made = Store::open(root.root, ++serial, open, request.min_free_bytes);
+        if (made) {
+            store_ = std::move(*made);
+        } else {
+            error_ = made.error();
+        }
+    }
+
+    [[nodiscard]] bool ok() const noexcept { return store_ != nullptr; }
+    [[nodiscard]] const Error& error() const noexcept { return error_; }
+    [[nodiscard]] Store& store() noexcept { return *store_; }
+    [[nodiscard]] DirectoryCache& directories() noexcept { return directories_; }
+
+    // Each gives the text of the problem, or nothing.
+    std::string put(proto::RecordKind kind, std::string_view path, std::string_view content,
+                    std::uint32_t mode, std::int64_t mtime = kStoredTime) {
+        proto::Record record;
+        record.kind = kind;
+        record.mode = mode;
+        record.mtime.seconds = mtime;
+        record.path = path;
+        record.content = std::as_bytes(std::span(content.data(), content.size()));
+        return text(store_->put(record, directories_));
+    }
+    std::string file(std::string_view path, std::string_view content, std::uint32_t mode = 0644) {
+        return put(proto::RecordKind::file, path, content, mode);
+    }
+    std::string link(std::string_view path, std::string_view target) {
+        return put(proto::RecordKind::symlink, path, target, 0777);
+    }
+    std::string dir(std::string_view path, std::uint32_t mode = 0755) {
+        return put(proto::RecordKind::directory, path, "", mode);
+    }
+
+    // Publishes; the problems by path. The work area must be gone afterwards.
+    std::map<std::string, std::string> publish() {
+        std::map<std::string, std::string> problems;
+        const Status done =
+            store_->publish([&](const std::string& path, const StoreProblem& problem) {
+                problems[path] = problem.text;
+            });
+        if (!done) {
+            problems["(all)"] = done.error().message;
+        }
+        return problems;
+    }
+    void abandon() { store_->abandon(); }
+
+    static std::string text(const std::optional<StoreProblem>& problem) {
+        return problem ? problem->text : "";
+    }
+
+private:
+    std::unique_ptr<Store> store_;
+    Error error_;
+    DirectoryCache directories_{128};
+};
+
+} // namespace sluice::test

@@ -44,9 +44,12 @@ DataConnection::DataConnection(Worker& worker, std::shared_ptr<Session> session,
       poll_(worker.loop(), socket_.get(), [this](Readiness) { pump(); }) {
     if (session_->add_connection(socket_.get())) {
         poll_.wait_for({true, false});
-    } else {
-        close();
+        return;
     }
+    if (session_->store().dry_run()) {
+        session_->fail({ErrorKind::protocol, "a dry run has no data connections", 0});
+    }
+    close();
 }
 
 DataConnection::~DataConnection() {

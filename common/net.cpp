@@ -94,29 +94,6 @@ int socket_error(int socket) noexcept {
     return getsockopt(socket, SOL_SOCKET, SO_ERROR, &error, &length) == 0 ? error : errno;
 }
 
-// Connects to one address; 0, ECANCELED, ETIMEDOUT or what connect(2) said.
-int connect_to(const addrinfo& address, milliseconds timeout, int cancel_fd, UniqueFd& out) {
-    UniqueFd fd = UniqueFd::adopt(
-        socket(address.ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP));
-    if (!fd) {
-        return errno;
-    }
-    count_system_call();
-    int error = connect(fd.get(), address.ai_addr, address.ai_addrlen) == 0 ? 0 : errno;
-    if (error == EINPROGRESS) {
-        switch (wait_for_socket(fd.get(), true, cancel_fd, timeout)) {
-        case Wait::ready: error = socket_error(fd.get()); break;
-        case Wait::cancelled: error = ECANCELED; break;
-        case Wait::timed_out: error = ETIMEDOUT; break;
-        }
-    }
-    if (error == 0) {
-        set_common_options(fd.get());
-        out = std::move(fd);
-    }
-    return error;
-}
-
 std::string congestion_of(int socket) {
     std::array<char, 16> name{}; // TCP_CA_NAME_MAX (net/tcp.h)
     socklen_t length = name.size();
@@ -141,6 +118,33 @@ std::uint32_t round_trip_us(int socket) noexcept {
         return UINT32_MAX;
     }
     return info.tcpi_rtt;
+}
+
+// Connects to one address; 0, ECANCELED, ETIMEDOUT or what connect(2) said.
+int connect_to(const addrinfo& address, milliseconds timeout, int cancel_fd,
+               const std::string& congestion, UniqueFd& out) {
+    UniqueFd fd = UniqueFd::adopt(
+        socket(address.ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP));
+    if (!fd) {
+        return errno;
+    }
+    if (!congestion.empty()) {
+        static_cast<void>(set_algorithm(fd.get(), congestion)); // chosen because it can be set
+    }
+    count_system_call();
+    int error = connect(fd.get(), address.ai_addr, address.ai_addrlen) == 0 ? 0 : errno;
+    if (error == EINPROGRESS) {
+        switch (wait_for_socket(fd.get(), true, cancel_fd, timeout)) {
+        case Wait::ready: error = socket_error(fd.get()); break;
+        case Wait::cancelled: error = ECANCELED; break;
+        case Wait::timed_out: error = ETIMEDOUT; break;
+        }
+    }
+    if (error == 0) {
+        set_common_options(fd.get());
+        out = std::move(fd);
+    }
+    return error;
 }
 
 } // namespace
@@ -214,7 +218,7 @@ Result<UniqueFd> accept_tcp(int listener) {
 }
 
 Result<UniqueFd> connect_tcp(const std::string& host, std::uint16_t port, milliseconds timeout,
-                             int cancel_fd) {
+                             int cancel_fd, const std::string& congestion) {
     Result<Addresses> addresses = resolve(host, port, false);
     if (!addresses) {
         return std::move(addresses).error();
@@ -229,7 +233,8 @@ Result<UniqueFd> connect_tcp(const std::string& host, std::uint16_t port, millis
     for (const addrinfo* one = addresses->get(); one != nullptr; one = one->ai_next, --remaining) {
         const auto left = std::chrono::duration_cast<milliseconds>(deadline - Clock::now());
         UniqueFd fd;
-        error = connect_to(*one, std::max(left / remaining, milliseconds{1}), cancel_fd, fd);
+        error = connect_to(*one, std::max(left / remaining, milliseconds{1}), cancel_fd, congestion,
+                           fd);
         if (error == 0) {
             return fd;
         }
@@ -252,13 +257,11 @@ void set_common_options(int socket) noexcept {
     set_option(socket, IPPROTO_TCP, TCP_KEEPCNT, 6);
 }
 
-void set_receive_low_water(int socket, int bytes) noexcept {
-    set_option(socket, SOL_SOCKET, SO_RCVLOWAT, bytes);
-}
-
-Result<std::string> set_congestion(int socket, const std::string& setting) {
+Result<std::string> choose_congestion(int connected, const std::string& setting) {
+    const UniqueFd probe =
+        UniqueFd::adopt(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_TCP));
     if (setting != "auto") {
-        if (!set_algorithm(socket, setting)) {
+        if (!set_algorithm(probe.get(), setting)) {
             return system_error(ErrorKind::usage,
                                 fmt::format("cannot use congestion control '{}' (see sysctl "
                                             "net.ipv4.tcp_allowed_congestion_control)",
@@ -267,13 +270,13 @@ Result<std::string> set_congestion(int socket, const std::string& setting) {
         }
         return setting;
     }
-    const std::string present = congestion_of(socket);
-    const bool paced_by_timers = present.rfind("bbr", 0) == 0;
-    if (!paced_by_timers || round_trip_us(socket) >= kLocalRoundTripUs) {
+    const std::string present = congestion_of(connected);
+    const bool paced = present.rfind("bbr", 0) == 0;
+    if (!paced || round_trip_us(connected) >= kLocalRoundTripUs) {
         return present;
     }
     for (const char* const better : {"cubic", "reno"}) {
-        if (set_algorithm(socket, better)) {
+        if (set_algorithm(probe.get(), better)) {
             return std::string(better);
         }
     }

@@ -18,12 +18,12 @@ void StreamContext::fail(const SourceEntry& entry, const SourceProblem& problem)
     }
 }
 
-Result<std::string> StreamContext::connect() {
-    Result<std::string> congestion = socket.connect();
-    if (congestion) {
+Status StreamContext::connect() {
+    Status connected = socket.connect();
+    if (connected) {
         ++totals.connections;
     }
-    return congestion;
+    return connected;
 }
 
 DataStream::DataStream(StreamSettings settings, StreamCallbacks callbacks, WorkQueue& queue,
@@ -46,12 +46,9 @@ void DataStream::run() {
 }
 
 Status DataStream::send_everything() {
-    Result<std::string> congestion = context_.connect();
-    if (!congestion) {
-        return std::move(congestion).error();
+    if (Status connected = context_.connect(); !connected) {
+        return connected;
     }
-    context_.callbacks.detail(fmt::format("stream {}: connected, congestion control {}",
-                                          context_.settings.target.index, *congestion));
     for (;;) {
         const Chunk chunk = queue_.pop();
         if (chunk.empty()) {

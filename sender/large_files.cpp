@@ -174,7 +174,7 @@ Result<LargeFiles::Fate> LargeFiles::withdraw(const proto::Extent& extent,
         return Fate::withdrawn;
     }
     context_.callbacks.abort_file(extent.file_id);
-    if (Result<std::string> again = context_.connect(); !again) {
+    if (Status again = context_.connect(); !again) {
         return std::move(again).error();
     }
     return Fate::withdrawn;

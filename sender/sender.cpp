@@ -92,6 +92,7 @@ private:
     StreamTotals totals_;
     std::vector<std::shared_ptr<const SourceRoot>> roots_;
     bool roots_listed_ = false; // in the request, so that the receiver says which are fresh
+    std::string congestion_;     // of the data connections
     std::unique_ptr<ControlLink> control_;
     std::unique_ptr<Timer> progress_timer_;
     std::unique_ptr<Timer> reason_timer_;
@@ -190,7 +191,14 @@ void Sender::Engine::connected(UniqueFd socket,
     if (over_) {
         return;
     }
-    observer_.detail(fmt::format("connected to {}", peer_address(socket.get())));
+    Result<std::string> congestion = choose_congestion(socket.get(), options_.congestion);
+    if (!congestion) {
+        fail(std::move(congestion).error());
+        return;
+    }
+    congestion_ = std::move(*congestion);
+    observer_.detail(fmt::format("connected to {}, congestion control {}",
+                                 peer_address(socket.get()), congestion_));
     ControlLink::Callbacks callbacks;
     callbacks.welcome = [this](const proto::Welcome& welcome) { welcomed(welcome); };
     callbacks.verdict = [this](const proto::Verdict& verdict) { return answered(verdict); };
@@ -250,7 +258,7 @@ void Sender::Engine::start_streams(const proto::Token& token) {
         settings.target.host = options_.destination.host;
         settings.target.port = options_.destination.port.value_or(options_.port);
         settings.target.connect_timeout = options_.connect_timeout;
-        settings.target.congestion = options_.congestion;
+        settings.target.congestion = congestion_;
         settings.target.token = token;
         settings.target.index = index;
         settings.target.cancel_fd = cancel_fd_.get();

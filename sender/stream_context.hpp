@@ -65,8 +65,8 @@ struct StreamContext {
     StreamSocket socket;
     std::optional<Compressor> compressor;
 
-    // Joins the session with a new connection. The name of its congestion control.
-    [[nodiscard]] Result<std::string> connect();
+    // Joins the session with a new connection.
+    [[nodiscard]] Status connect();
     void fail(const SourceEntry& entry, const SourceProblem& problem) const;
 };
 

@@ -16,27 +16,20 @@ constexpr std::chrono::milliseconds kWait{60'000};
 
 } // namespace
 
-Result<std::string> StreamSocket::connect() {
+Status StreamSocket::connect() {
     if (socket_) {
         ::shutdown(socket_.get(), SHUT_WR); // what is queued still goes out, then the end
     }
-    Result<UniqueFd> connected =
-        connect_tcp(target_.host, target_.port, target_.connect_timeout, target_.cancel_fd);
+    Result<UniqueFd> connected = connect_tcp(target_.host, target_.port, target_.connect_timeout,
+                                             target_.cancel_fd, target_.congestion);
     if (!connected) {
         return std::move(connected).error();
     }
     socket_ = std::move(*connected);
-    Result<std::string> congestion = set_congestion(socket_.get(), target_.congestion);
-    if (!congestion) {
-        return congestion;
-    }
     const auto preamble = proto::encode_preamble({proto::kVersion, proto::Role::data});
     proto::Bytes hello(preamble.begin(), preamble.end());
     proto::encode(proto::Join{target_.token, target_.index}, hello);
-    if (Status sent = send(hello, false); !sent) {
-        return std::move(sent).error();
-    }
-    return congestion;
+    return send(hello, false);
 }
 
 Status StreamSocket::send(proto::ByteView bytes, bool more) {

@@ -29,8 +29,8 @@ public:
     explicit StreamSocket(StreamTarget target) : target_(std::move(target)) {}
 
     // Connects and joins; in place of an earlier connection, of which everything that was sent
-    // still arrives. Returns the name of the congestion control.
-    [[nodiscard]] Result<std::string> connect();
+    // still arrives.
+    [[nodiscard]] Status connect();
 
     // Sends all of `bytes`. With `more`, the kernel may wait for what follows (MSG_MORE).
     [[nodiscard]] Status send(proto::ByteView bytes, bool more);

@@ -79,7 +79,7 @@ TEST_CASE("a set agrees with a list of bytes, whatever is added") {
                 if (at >= begin && at < end) {
                     bytes[at] = true;
                 }
-                pieces += bytes[at] && !before ? 1 : 0;
+                pieces += bytes[at] && !before ? 1U : 0U;
                 before = bytes[at];
             }
             REQUIRE(set.pieces() == pieces);

@@ -191,11 +191,11 @@ TEST_CASE("directories that their owner may not enter or change are filled and p
     CHECK(trouble == "");
 }
 
-TEST_CASE("modes are those of the sender whatever the umask, or the usual ones") {
+TEST_CASE("permissions are those of the sender whatever the umask, or the usual ones") {
     const StoreRoot root;
     const bool preserve = GENERATE(true, false);
     StoreSession session(root, {"", {}, preserve ? proto::kOpenPreserve : 0U});
-    for (const std::uint32_t mode : {0777U, 0666U, 0600U, 0444U, 0U, 01777U}) {
+    for (const std::uint32_t mode : {0777U, 0666U, 0600U, 0444U, 0U, 07777U}) {
         const std::string name = std::to_string(mode);
         CHECK(session.file("tree/f" + name, "", mode) == "");
         CHECK(session.file("f" + name, "", mode) == "");
@@ -203,12 +203,12 @@ TEST_CASE("modes are those of the sender whatever the umask, or the usual ones")
     }
     CHECK(session.publish() == kNone);
     const mode_t umask = root.root.umask;
-    for (const std::uint32_t mode : {0777U, 0666U, 0600U, 0444U, 0U, 01777U}) {
+    for (const std::uint32_t mode : {0777U, 0666U, 0600U, 0444U, 0U, 07777U}) {
         const std::string name = std::to_string(mode);
         INFO("mode " << name);
-        CHECK(mode_of(root.directory, "tree/f" + name) == (preserve ? mode : 0666 & ~umask));
-        CHECK(mode_of(root.directory, "f" + name) == (preserve ? mode : 0666 & ~umask));
-        CHECK(mode_of(root.directory, "tree/d" + name) == (preserve ? mode : 0777 & ~umask));
+        CHECK(mode_of(root.directory, "tree/f" + name) == (preserve ? mode & 0777 : 0666 & ~umask));
+        CHECK(mode_of(root.directory, "f" + name) == (preserve ? mode & 0777 : 0666 & ~umask));
+        CHECK(mode_of(root.directory, "tree/d" + name) == (preserve ? mode & 0777 : 0777 & ~umask));
     }
 }
 

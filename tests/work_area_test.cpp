@@ -15,11 +15,13 @@ namespace {
 
 struct Area {
     TempDir directory;
-    ReceiverRoot root = [this] {
-        auto opened = open_root(directory.path());
+    ReceiverRoot root = open(directory.path());
+
+    static ReceiverRoot open(const std::string& path) {
+        auto opened = open_root(path);
         REQUIRE(opened);
         return std::move(*opened);
-    }();
+    }
 
     [[nodiscard]] std::size_t sweep() const {
         const auto swept = sweep_work_area(root);

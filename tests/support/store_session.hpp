@@ -18,11 +18,14 @@ inline constexpr std::int64_t kStoredTime = 1'500'000'000;
 
 struct StoreRoot {
     TempDir directory;
-    ReceiverRoot root = [this] {
-        auto opened = open_root(directory.path());
+    ReceiverRoot root = open(directory.path());
+
+private:
+    static ReceiverRoot open(const std::string& path) {
+        auto opened = open_root(path);
         REQUIRE(opened);
         return std::move(*opened);
-    }();
+    }
 };
 
 // What a session asks for.

@@ -3,6 +3,8 @@
 #include "common/usage.hpp"
 
 #include <cerrno>
+#include <cstdint>
+#include <cstdio>
 #include <cstring>
 #include <dirent.h>
 #include <fcntl.h>
@@ -10,6 +12,7 @@
 #include <memory>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <utility>
 #include <vector>
 
 namespace sluice {
@@ -58,6 +61,10 @@ Opened open_for_removal(int parent, const char* name) {
     return {UniqueFd::adopt(fd), 0};
 }
 
+// Levels of a tree that is being removed whose descriptors are open at a time. What lies deeper is
+// moved to the top first: a peer chooses how deep a tree gets, and descriptors are few.
+constexpr std::size_t kMaxOpenLevels = 16;
+
 // Unlinks what is no directory; returns EISDIR for one.
 int unlink_name(int parent, const char* name) {
     count_system_call();
@@ -65,6 +72,30 @@ int unlink_name(int parent, const char* name) {
         return 0;
     }
     return errno;
+}
+
+// The same, where the directory itself may be unwritable.
+int unlink_child(int directory, const char* name) {
+    const int error = unlink_name(directory, name);
+    if (error != EACCES) {
+        return error;
+    }
+    count_system_call();
+    return fchmod(directory, S_IRWXU) == 0 ? unlink_name(directory, name) : EACCES;
+}
+
+// Moves a directory to `top` under a name that is not taken there; 0, or errno.
+int move_up(int from, const char* name, int top, std::uint64_t& moved) {
+    for (;;) {
+        const std::string new_name = "sluice-removes-" + std::to_string(moved++);
+        count_system_call();
+        if (renameat2(from, name, top, new_name.c_str(), RENAME_NOREPLACE) == 0) {
+            return 0;
+        }
+        if (errno != EEXIST) {
+            return errno;
+        }
+    }
 }
 
 } // namespace
@@ -130,7 +161,7 @@ int remove_tree(int parent, const std::string& name) {
             first_error = error;
         }
     };
-    std::vector<Level> levels; // an explicit stack: a peer chooses how deep it gets
+    std::vector<Level> levels; // an explicit stack
     const auto enter = [&](int above, const char* child) {
         Opened opened = open_for_removal(above, child);
         if (!opened.ok()) {
@@ -145,10 +176,16 @@ int remove_tree(int parent, const std::string& name) {
         }
     };
     enter(parent, name.c_str());
+    std::uint64_t moved = 0;     // directories moved to the top, ever
+    bool more_at_top = false;    // some since the top was last read
     while (!levels.empty()) {
         DIR* const stream = levels.back().stream.get();
         const int here = dirfd(stream);
         const dirent* const entry = readdir(stream);
+        if (entry == nullptr && levels.size() == 1 && std::exchange(more_at_top, false)) {
+            rewinddir(stream);
+            continue;
+        }
         if (entry == nullptr) {
             const std::string done = std::move(levels.back().name);
             levels.pop_back();
@@ -163,15 +200,17 @@ int remove_tree(int parent, const std::string& name) {
             continue;
         }
         const std::string child = entry->d_name;
-        int error = unlink_name(here, child.c_str());
-        if (error == EACCES) { // the directory itself may be unwritable
-            count_system_call();
-            error = fchmod(here, S_IRWXU) == 0 ? unlink_name(here, child.c_str()) : EACCES;
-        }
-        if (error == EISDIR) {
-            enter(here, child.c_str());
-        } else if (error != 0) {
+        const int error = unlink_child(here, child.c_str());
+        if (error != EISDIR) {
             note(error);
+        } else if (levels.size() < kMaxOpenLevels) {
+            enter(here, child.c_str());
+        } else if (const int failed = move_up(here, child.c_str(),
+                                              dirfd(levels.front().stream.get()), moved);
+                   failed == 0) {
+            more_at_top = true;
+        } else {
+            note(failed);
         }
     }
     return first_error;

@@ -36,6 +36,19 @@ void visit_all(const std::vector<char>& notes,
     }
 }
 
+int write_all_at(int file, const void* data, std::size_t bytes, std::uint64_t offset) {
+    for (std::size_t done = 0; done < bytes;) {
+        count_system_call();
+        const ssize_t wrote = pwrite(file, static_cast<const char*>(data) + done, bytes - done,
+                                     static_cast<off_t>(offset + done));
+        if (wrote < 0 && errno != EINTR) {
+            return errno;
+        }
+        done += wrote > 0 ? static_cast<std::size_t>(wrote) : 0;
+    }
+    return 0;
+}
+
 } // namespace
 
 int DirectoryJournal::append(const DirectoryNote& note) {
@@ -47,7 +60,14 @@ int DirectoryJournal::append(const DirectoryNote& note) {
     memory_.resize(at + sizeof stored + note.path.size());
     std::memcpy(memory_.data() + at, &stored, sizeof stored);
     std::memcpy(memory_.data() + at + sizeof stored, note.path.data(), note.path.size());
-    return memory_.size() < kMemoryBytes ? 0 : spill();
+    if (memory_.size() < kMemoryBytes) {
+        return 0;
+    }
+    const int error = spill();
+    if (error != 0) {
+        memory_.resize(at); // this note is refused, those before it stay
+    }
+    return error;
 }
 
 // Moves what is in memory to the end of the file, as one block that begins with its length.
@@ -65,21 +85,17 @@ int DirectoryJournal::spill() {
             return errno;
         }
     }
+    // What a failed attempt has written lies beyond file_bytes_ and is overwritten by the next.
     const std::uint64_t length = memory_.size();
-    memory_.insert(memory_.begin(), sizeof length, '\0');
-    std::memcpy(memory_.data(), &length, sizeof length);
-    for (std::size_t at = 0; at < memory_.size();) {
-        count_system_call();
-        const ssize_t wrote = pwrite(file_.get(), memory_.data() + at, memory_.size() - at,
-                                     static_cast<off_t>(file_bytes_ + at));
-        if (wrote < 0 && errno != EINTR) {
-            return errno;
-        }
-        at += wrote > 0 ? static_cast<std::size_t>(wrote) : 0;
+    int error = write_all_at(file_.get(), &length, sizeof length, file_bytes_);
+    if (error == 0) {
+        error = write_all_at(file_.get(), memory_.data(), length, file_bytes_ + sizeof length);
     }
-    file_bytes_ += memory_.size();
-    memory_.clear();
-    return 0;
+    if (error == 0) {
+        file_bytes_ += sizeof length + length;
+        memory_.clear();
+    }
+    return error;
 }
 
 int DirectoryJournal::for_each(const std::function<void(const DirectoryNote&)>& visit) const {

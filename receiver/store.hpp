@@ -161,6 +161,7 @@ private:
 
     struct Publication;
     void finish_directory(const DirectoryNote& note, int base, Publication& publication);
+    void finish_late(int destination, Publication& publication);
     [[nodiscard]] Status publish_staged(Publication& publication);
     void publish_name(int from, const std::string& name, int to, const std::string& new_name,
                       const std::string& path, Publication& publication);

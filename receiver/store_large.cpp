@@ -23,6 +23,16 @@ bool same_file(const LargeFile& file, const proto::Extent& extent) {
            file.mode == (extent.mode & kKeptModeBits) && file.mtime == extent.mtime;
 }
 
+bool is_same_file(int file, int directory, const std::string& name) {
+    struct stat mine {};
+    struct stat there {};
+    count_system_call();
+    count_system_call();
+    return fstat(file, &mine) == 0 &&
+           fstatat(directory, name.c_str(), &there, AT_SYMLINK_NOFOLLOW) == 0 &&
+           mine.st_dev == there.st_dev && mine.st_ino == there.st_ino;
+}
+
 int rename_file(int from, const std::string& name, int to, std::string_view new_name) {
     count_system_call();
     return renameat(from, name.c_str(), to, std::string(new_name).c_str()) == 0 ? 0 : errno;
@@ -188,9 +198,8 @@ std::optional<StoreProblem> Store::publish_large(LargeFile& file, DirectoryCache
     if (error == 0) {
         error = set_metadata(file.fd.get(), file.mode, file.mtime);
     }
-    const int close_error = file.fd.close();
     if (error == 0) {
-        error = close_error;
+        error = file.fd.close();
     }
     if (error == 0 && !file.staged) {
         const Placed placed = place(file.path, false);
@@ -212,7 +221,7 @@ std::optional<StoreProblem> Store::publish_large(LargeFile& file, DirectoryCache
 }
 
 void Store::drop_large(LargeFile& file) noexcept {
-    file.fd.reset();
+    const UniqueFd own = std::move(file.fd);
     if (!file.work_name.empty()) {
         count_system_call();
         unlinkat(area_->files(), file.work_name.c_str(), 0);
@@ -225,9 +234,11 @@ void Store::drop_large(LargeFile& file) noexcept {
     const SplitPath parts = split_path(file.stored_path);
     const Opened parent =
         open_directory_beneath(area_->tree(), std::string(parts.parent));
-    if (parent.ok()) {
+    const std::string name(parts.name);
+    // Another file of that name may have been renamed over it.
+    if (parent.ok() && (!own || is_same_file(own.get(), parent.fd.get(), name))) {
         count_system_call();
-        unlinkat(parent.fd.get(), std::string(parts.name).c_str(), 0);
+        unlinkat(parent.fd.get(), name.c_str(), 0);
     }
 }
 

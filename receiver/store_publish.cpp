@@ -23,17 +23,30 @@ struct CloseDirectory {
     void operator()(DIR* stream) const noexcept { closedir(stream); }
 };
 
-std::vector<std::string> names_in(int directory) {
-    std::vector<std::string> names;
-    const std::unique_ptr<DIR, CloseDirectory> stream(
-        fdopendir(open_directory_beneath(directory, "").fd.release()));
-    while (const dirent* const entry = stream ? readdir(stream.get()) : nullptr) {
+// 0, or errno: a directory that cannot be read must not pass for an empty one.
+int names_in(int directory, std::vector<std::string>& names) {
+    Opened opened = open_directory_beneath(directory, "");
+    if (!opened.ok()) {
+        return opened.error_number;
+    }
+    const std::unique_ptr<DIR, CloseDirectory> stream(fdopendir(opened.fd.get()));
+    if (!stream) {
+        return errno;
+    }
+    static_cast<void>(opened.fd.release()); // the stream owns it now
+    errno = 0;
+    while (const dirent* const entry = readdir(stream.get())) {
         if (std::string name = entry->d_name; name != "." && name != "..") {
             names.push_back(std::move(name));
         }
+        errno = 0;
     }
-    return names;
+    return errno;
 }
+
+// The owner could no longer work in it. Such a mode comes last, at the destination: a directory can be
+// moved to another parent only by who may write into it.
+bool is_restrictive(const DirectoryNote& note) { return (note.mode & S_IRWXU) != S_IRWXU; }
 
 std::string_view top_of(std::string_view path) { return path.substr(0, path.find('/')); }
 
@@ -61,36 +74,20 @@ Status Store::publish(const Report& report) {
         return target_.exists() ? note.path.find('/') == std::string_view::npos
                                 : note.path.empty();
     };
-    const auto carry_out_restrictive = [&](int base) {
-        std::sort(publication.restrictive.begin(), publication.restrictive.end(),
-                  [](const auto& a, const auto& b) { return a.second.size() > b.second.size(); });
-        for (auto& [note, path] : publication.restrictive) {
-            note.path = path;
-            finish_directory(note, base, publication);
-        }
-        publication.restrictive.clear();
-    };
     const auto finish_all = [&](int base, const auto& wanted) -> Status {
         const int error = journal_.for_each([&](const DirectoryNote& note) {
-            if (!wanted(note)) {
-                return;
-            }
-            if ((note.mode & S_IRWXU) != S_IRWXU) {
-                publication.restrictive.emplace_back(note, note.path);
-            } else {
+            if (wanted(note)) {
                 finish_directory(note, base, publication);
             }
         });
-        if (error != 0) {
-            return system_error(ErrorKind::file_io, "cannot read the directory journal", error);
-        }
-        carry_out_restrictive(base);
-        return ok();
+        return error == 0 ? ok()
+                          : Status{system_error(ErrorKind::file_io,
+                                                "cannot read the directory journal", error)};
     };
 
     if (area_) {
         Status done = finish_all(area_->tree(), [&](const DirectoryNote& note) {
-            return note.staged && !is_top(note);
+            return note.staged && !is_top(note) && !is_restrictive(note);
         });
         if (done) {
             done = publish_staged(publication);
@@ -99,20 +96,39 @@ Status Store::publish(const Report& report) {
             return done;
         }
         publication.directories.forget(owner_);
-        area_->remove();
+        area_->remove(); // now, because it changes the time of the directory that it is in
         area_.reset();
     }
     Opened destination = open_directory_beneath(root_.fd.get(), target_.path);
-    if (!destination.ok()) {
-        return destination.error_number == ENOENT
-                   ? ok() // nothing came
-                   : Status{system_error(ErrorKind::file_io, "cannot reopen the destination",
-                                         destination.error_number)};
+    if (!destination.ok() && destination.error_number != ENOENT) {
+        return system_error(ErrorKind::file_io, "cannot reopen the destination",
+                            destination.error_number);
     }
-    return finish_all(destination.fd.get(), [&](const DirectoryNote& note) {
-        return !note.staged || is_top(note) ||
-               publication.merged.count(target_.exists() ? top_of(note.path) : "") != 0;
-    });
+    if (destination.ok()) { // else nothing came
+        Status done = finish_all(destination.fd.get(), [&](const DirectoryNote& note) {
+            if (is_restrictive(note)) {
+                publication.restrictive.emplace_back(note, note.path);
+                return false;
+            }
+            return !note.staged || is_top(note) ||
+                   publication.merged.count(target_.exists() ? top_of(note.path) : "") != 0;
+        });
+        if (!done) {
+            return done;
+        }
+    }
+    finish_late(destination.fd.get(), publication);
+    return ok();
+}
+
+void Store::finish_late(int destination, Publication& publication) {
+    auto& notes = publication.restrictive;
+    std::sort(notes.begin(), notes.end(),
+              [](const auto& a, const auto& b) { return a.second.size() > b.second.size(); });
+    for (auto& [note, path] : notes) {
+        note.path = path;
+        finish_directory(note, destination, publication);
+    }
 }
 
 void Store::finish_directory(const DirectoryNote& note, int base, Publication& publication) {
@@ -146,7 +162,11 @@ void Store::finish_directory(const DirectoryNote& note, int base, Publication& p
 
 Status Store::publish_staged(Publication& publication) {
     if (target_.exists()) {
-        for (const std::string& name : names_in(area_->tree())) {
+        std::vector<std::string> names;
+        if (const int error = names_in(area_->tree(), names); error != 0) {
+            return system_error(ErrorKind::file_io, "cannot read the staged tree", error);
+        }
+        for (const std::string& name : names) {
             publish_name(area_->tree(), name, target_.directory.get(), name, name, publication);
         }
         return ok();
@@ -193,10 +213,12 @@ void Store::merge_directory(int from, const std::string& name, int to, const std
         publication.problem(path, source.ok() ? present.error_number : source.error_number);
         return;
     }
-    // It may have been given its final, unwritable mode already.
-    count_system_call();
-    static_cast<void>(fchmod(source.fd.get(), S_IRWXU));
-    for (const std::string& child : names_in(source.fd.get())) {
+    std::vector<std::string> children;
+    if (const int error = names_in(source.fd.get(), children); error != 0) {
+        publication.problem(path, error);
+        return;
+    }
+    for (const std::string& child : children) {
         publish_name(source.fd.get(), child, present.fd.get(), child,
                      path.empty() ? child : fmt::format("{}/{}", path, child), publication);
     }

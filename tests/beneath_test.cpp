@@ -15,7 +15,7 @@ namespace {
 
 // A root with a place outside of it.
 struct Place {
-    TempDir directory;
+    TempDir directory{TempDir::quick_base()};
     UniqueFd root;
 
     Place() {

@@ -12,7 +12,7 @@ using namespace sluice::test;
 namespace {
 
 struct Root {
-    TempDir directory;
+    TempDir directory{TempDir::quick_base()};
     UniqueFd fd =
         UniqueFd::adopt(::open(directory.path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
 };

@@ -250,7 +250,7 @@ TEST_CASE("a path that comes twice holds what came last") {
 
 TEST_CASE("a directory in the way of a file, and the reverse, is a conflict that harms nothing") {
     const StoreRoot root;
-    const std::string top = GENERATE("new/", "old/", "");
+    const std::string top = GENERATE("new/", "old/");
     root.directory.make_dir("old");
     StoreSession session(root);
     CHECK(session.file(top + "d/inner", "kept") == "");
@@ -262,6 +262,17 @@ TEST_CASE("a directory in the way of a file, and the reverse, is a conflict that
     CHECK(session.publish() == kNone);
     CHECK(root.directory.read_file(top + "d/inner") == "kept");
     CHECK(root.directory.read_file(top + "f") == "kept");
+    CHECK_FALSE(root.directory.exists(".sluice"));
+}
+
+TEST_CASE("a file and a staged directory of one name end in one of them and a report") {
+    const StoreRoot root;
+    StoreSession session(root);
+    CHECK(session.file("name/inner", "staged") == "");
+    const bool refused = session.file("name", "a file") != "";
+    const Problems problems = session.publish();
+    CHECK((refused || problems.count("name") == 1));
+    CHECK(S_ISDIR(root.directory.status("name").st_mode) == refused);
     CHECK_FALSE(root.directory.exists(".sluice"));
 }
 
@@ -308,8 +319,8 @@ TEST_CASE("less free space than demanded refuses the session") {
     const StoreRoot root;
     struct statvfs status {};
     REQUIRE(::statvfs(root.directory.path().c_str(), &status) == 0);
-    const std::uint64_t all = std::uint64_t{status.f_blocks} * status.f_frsize;
-    const StoreSession refused(root, {"", {}, proto::kOpenPreserve, all});
+    const std::uint64_t more_than_all = std::uint64_t{status.f_blocks} * status.f_frsize + 1;
+    const StoreSession refused(root, {"", {}, proto::kOpenPreserve, more_than_all});
     REQUIRE_FALSE(refused.ok());
     CHECK(refused.error().kind == ErrorKind::file_io);
     CHECK(refused.error().message.find("no space") != std::string::npos);

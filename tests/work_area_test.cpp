@@ -14,7 +14,7 @@ using namespace sluice::test;
 namespace {
 
 struct Area {
-    TempDir directory;
+    TempDir directory{TempDir::quick_base()};
     ReceiverRoot root = open(directory.path());
 
     static ReceiverRoot open(const std::string& path) {

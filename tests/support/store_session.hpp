@@ -17,7 +17,7 @@ namespace sluice::test {
 inline constexpr std::int64_t kStoredTime = 1'500'000'000;
 
 struct StoreRoot {
-    TempDir directory;
+    TempDir directory{TempDir::quick_base()};
     ReceiverRoot root = open(directory.path());
 
 private:

@@ -1,4 +1,5 @@
 // What the kernel sees of a large push: file bytes go through sendfile and splice and nothing else.
+#include "common/unique_fd.hpp"
 #include "tests/e2e/wrapped_receiver.hpp"
 
 #include <fstream>

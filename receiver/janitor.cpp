@@ -1,5 +1,7 @@
 #include "receiver/janitor.hpp"
 
+#include <algorithm>
+#include <iterator>
 #include <utility>
 
 namespace sluice {
@@ -30,10 +32,16 @@ void Janitor::run() {
         if (stores_.empty()) {
             return;
         }
-        const std::unique_ptr<Store> store = std::move(stores_.front());
-        stores_.pop_front();
+        std::deque<std::unique_ptr<Store>> stores = std::move(stuck_);
+        stuck_.clear();
+        std::move(stores_.begin(), stores_.end(), std::back_inserter(stores));
+        stores_.clear();
         lock.unlock();
-        store->abandon();
+        for (std::unique_ptr<Store>& store : stores) {
+            if (!store->abandon()) {
+                stuck_.push_back(std::move(store));
+            }
+        }
         lock.lock();
     }
 }

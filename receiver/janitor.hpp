@@ -15,7 +15,7 @@ namespace sluice {
 class Janitor {
 public:
     Janitor();
-    // Finishes what it was given.
+    // Finishes what it was given; what cannot be removed is left for the sweep of the next start.
     ~Janitor();
     Janitor(const Janitor&) = delete;
     Janitor& operator=(const Janitor&) = delete;
@@ -30,6 +30,7 @@ private:
     std::condition_variable wake_;
     std::deque<std::unique_ptr<Store>> stores_; // guarded by mutex_
     bool stopping_ = false;                     // guarded by mutex_
+    std::deque<std::unique_ptr<Store>> stuck_;  // tried again with the next; the thread's own
     std::thread thread_;
 };
 

@@ -118,8 +118,9 @@ public:
     using Report = std::function<void(const std::string& path, const StoreProblem& problem)>;
     [[nodiscard]] Status publish(const Report& report);
 
-    // Removes what was not published. Slow where that is a big tree.
-    void abandon() noexcept;
+    // Removes what was not published. Slow where that is a big tree. False: not all of it could be
+    // removed, try again later.
+    [[nodiscard]] bool abandon();
 
     [[nodiscard]] bool dry_run() const noexcept { return (flags_ & proto::kOpenDryRun) != 0; }
     [[nodiscard]] const StoreCounts& counts() const noexcept { return counts_; }

@@ -96,8 +96,10 @@ Status Store::publish(const Report& report) {
             return done;
         }
         publication.directories.forget(owner_);
-        area_->remove(); // now, because it changes the time of the directory that it is in
-        area_.reset();
+        // Now, because it changes the time of the directory that it is in.
+        if (area_->remove()) {
+            area_.reset();
+        }
     }
     Opened destination = open_directory_beneath(root_.fd.get(), target_.path);
     if (!destination.ok() && destination.error_number != ENOENT) {
@@ -224,11 +226,9 @@ void Store::merge_directory(int from, const std::string& name, int to, const std
     }
 }
 
-void Store::abandon() noexcept {
+bool Store::abandon() {
     files_.clear();
-    if (area_) {
-        area_->remove();
-    }
+    return !area_ || area_->remove();
 }
 
 } // namespace sluice

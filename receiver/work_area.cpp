@@ -134,6 +134,7 @@ Result<SessionArea> SessionArea::create(const ReceiverRoot& root) {
             continue;
         }
         if (error != 0) {
+            made.undo();
             break;
         }
         // A sweep may have been quicker than the lock, and then it has removed the directory.
@@ -147,21 +148,36 @@ Result<SessionArea> SessionArea::create(const ReceiverRoot& root) {
         if (error == 0) {
             return made;
         }
-        made.remove();
+        made.undo();
         break;
     }
     return area_error(root, error);
+}
+
+// Everything is empty still, so that it needs no descriptors, which may be what is missing.
+void SessionArea::undo() const {
+    if (directory_) {
+        unlinkat(directory_.get(), kFilesName, AT_REMOVEDIR);
+        unlinkat(directory_.get(), kTreeName, AT_REMOVEDIR);
+    }
+    if (area_) {
+        unlinkat(area_.get(), name_.c_str(), AT_REMOVEDIR);
+    }
+    unlinkat(root_->fd.get(), area_name().c_str(), AT_REMOVEDIR);
 }
 
 std::string SessionArea::next_name() {
     return std::to_string(counter_.fetch_add(1, std::memory_order_relaxed));
 }
 
-void SessionArea::remove() noexcept {
-    static_cast<void>(remove_tree(area_.get(), name_)); // what stays is swept next time
+bool SessionArea::remove() {
+    if (remove_tree(area_.get(), name_) != 0) {
+        return false;
+    }
     count_system_call();
     // Fails as long as other sessions have something in it, and that is right.
     static_cast<void>(unlinkat(root_->fd.get(), area_name().c_str(), AT_REMOVEDIR));
+    return true;
 }
 
 Result<std::size_t> sweep_work_area(const ReceiverRoot& root) {

@@ -47,11 +47,14 @@ public:
     // A name in files() that no one else has.
     [[nodiscard]] std::string next_name();
 
-    // Removes everything, and the work area if it is empty then. Slow if a big tree is left.
-    void remove() noexcept;
+    // Removes everything, and the work area if it is empty then. Slow if a big tree is left. False:
+    // something could not be removed (no descriptors, perhaps), and can be tried again.
+    [[nodiscard]] bool remove();
 
 private:
     SessionArea() = default;
+    // Takes back what create() has made so far.
+    void undo() const;
 
     const ReceiverRoot* root_ = nullptr;
     std::string name_; // in the work area

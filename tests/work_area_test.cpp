@@ -70,7 +70,7 @@ TEST_CASE("a session area is private, and goes with the work area when it is rem
     write_into(made->tree(), "staged");
     CHECK(area.directory.exists(name + "/files/0"));
     CHECK(area.directory.exists(name + '/' + SessionArea::kTreeName + "/staged"));
-    made->remove();
+    CHECK(made->remove());
     CHECK_FALSE(area.directory.exists(".sluice"));
 }
 
@@ -96,7 +96,7 @@ TEST_CASE("names of files in a session area do not repeat, whoever asks") {
     }
     std::sort(all.begin(), all.end());
     CHECK(std::unique(all.begin(), all.end()) == all.end());
-    made->remove();
+    CHECK(made->remove());
 }
 
 TEST_CASE("two sessions have areas of their own, and the last takes the work area away") {
@@ -106,9 +106,9 @@ TEST_CASE("two sessions have areas of their own, and the last takes the work are
     REQUIRE(first);
     REQUIRE(second);
     CHECK(area.directory.list(".sluice").size() == 2);
-    first->remove();
+    CHECK(first->remove());
     CHECK(area.directory.list(".sluice").size() == 1);
-    second->remove();
+    CHECK(second->remove());
     CHECK_FALSE(area.directory.exists(".sluice"));
 }
 
@@ -138,7 +138,7 @@ TEST_CASE("a sweep leaves alone what a live session uses") {
     REQUIRE(area.directory.list(".sluice").size() == 1);
     const std::string name = ".sluice/" + area.directory.list(".sluice").front();
     CHECK(area.directory.exists(name + "/tree/staged"));
-    live->remove();
+    CHECK(live->remove());
     CHECK_FALSE(area.directory.exists(".sluice"));
 }
 
@@ -213,7 +213,7 @@ TEST_CASE("sessions come and go while sweeps run, and none loses its area") {
                 const auto file = UniqueFd::adopt(
                     ::openat(made->files(), "0", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
                 lost += file ? 0 : 1;
-                made->remove();
+                static_cast<void>(made->remove());
             }
         });
     }

@@ -225,7 +225,7 @@ TEST_CASE("a receiver with few descriptors survives what it cannot do and serves
     CHECK(inbox.read_file("one/file") == "content");
     eventually("everything is closed",
                [&] { return receiver.process().open_descriptors() <= before + 2; });
-    CHECK_FALSE(inbox.exists(".sluice"));
+    eventually("the work area is gone", [&] { return !inbox.exists(".sluice"); });
     receiver.process().signal(SIGTERM);
     CHECK(receiver.process().wait() == 0);
 }

@@ -90,7 +90,7 @@ public:
         }
         return problems;
     }
-    void abandon() { store_->abandon(); }
+    void abandon() { CHECK(store_->abandon()); }
 
     static std::string text(const std::optional<StoreProblem>& problem) {
         return problem ? problem->text : "";

@@ -118,8 +118,8 @@ Opened open_beneath(int root, const std::string& path, int flags, mode_t mode) {
 }
 
 Opened open_directory_beneath(int root, const std::string& path) {
-    // Without O_NOFOLLOW, under which a symbolic link at the end would give ENOTDIR: the resolve flags
-    // refuse it as well, and with ELOOP.
+    // Without O_NOFOLLOW, under which a symbolic link at the end would give ENOTDIR: the resolve
+    // flags refuse it as well, and with ELOOP.
     return open_beneath(root, path.empty() ? "." : path, O_RDONLY | O_DIRECTORY);
 }
 
@@ -176,8 +176,8 @@ int remove_tree(int parent, const std::string& name) {
         }
     };
     enter(parent, name.c_str());
-    std::uint64_t moved = 0;     // directories moved to the top, ever
-    bool more_at_top = false;    // some since the top was last read
+    std::uint64_t moved = 0;  // directories moved to the top, ever
+    bool more_at_top = false; // some since the top was last read
     while (!levels.empty()) {
         DIR* const stream = levels.back().stream.get();
         const int here = dirfd(stream);
@@ -205,8 +205,8 @@ int remove_tree(int parent, const std::string& name) {
             note(error);
         } else if (levels.size() < kMaxOpenLevels) {
             enter(here, child.c_str());
-        } else if (const int failed = move_up(here, child.c_str(),
-                                              dirfd(levels.front().stream.get()), moved);
+        } else if (const int failed =
+                       move_up(here, child.c_str(), dirfd(levels.front().stream.get()), moved);
                    failed == 0) {
             more_at_top = true;
         } else {

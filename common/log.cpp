@@ -28,9 +28,17 @@ void set_up_log(std::string_view program, LogLevel level, bool stamped) {
     spdlog::set_default_logger(std::move(logger));
 }
 
-void log_verbose(std::string_view line) { spdlog::debug("{}", line); }
-void log_info(std::string_view line) { spdlog::info("{}", line); }
-void log_warning(std::string_view line) { spdlog::warn("{}", line); }
-void log_error(std::string_view line) { spdlog::error("{}", line); }
+void log_verbose(std::string_view line) {
+    spdlog::debug("{}", line);
+}
+void log_info(std::string_view line) {
+    spdlog::info("{}", line);
+}
+void log_warning(std::string_view line) {
+    spdlog::warn("{}", line);
+}
+void log_error(std::string_view line) {
+    spdlog::error("{}", line);
+}
 
 } // namespace sluice

@@ -70,9 +70,13 @@ Loop::~Loop() {
     require(uv_loop_close(&impl_->loop));
 }
 
-void Loop::run() { uv_run(&impl_->loop, UV_RUN_DEFAULT); }
+void Loop::run() {
+    uv_run(&impl_->loop, UV_RUN_DEFAULT);
+}
 
-void Loop::stop() noexcept { uv_stop(&impl_->loop); }
+void Loop::stop() noexcept {
+    uv_stop(&impl_->loop);
+}
 
 void Loop::post(std::function<void()> task) {
     {
@@ -108,15 +112,17 @@ Poll::Poll(Loop& loop, int fd, Callback callback) : impl_(new Impl) {
     require(uv_poll_init(&loop.impl().loop, &impl_->handle, fd));
 }
 
-Poll::~Poll() { close_and_free(impl_, &impl_->handle); }
+Poll::~Poll() {
+    close_and_free(impl_, &impl_->handle);
+}
 
 void Poll::wait_for(Readiness wanted) {
     if (wanted.readable == wanted_.readable && wanted.writable == wanted_.writable) {
         return;
     }
     wanted_ = wanted;
-    const int events = (wanted.readable ? int{UV_READABLE} : 0) |
-                       (wanted.writable ? int{UV_WRITABLE} : 0);
+    const int events =
+        (wanted.readable ? int{UV_READABLE} : 0) | (wanted.writable ? int{UV_WRITABLE} : 0);
     if (events == 0) {
         uv_poll_stop(&impl_->handle);
         return;
@@ -136,7 +142,9 @@ Timer::Timer(Loop& loop, Callback callback) : impl_(new Impl) {
     require(uv_timer_init(&loop.impl().loop, &impl_->handle));
 }
 
-Timer::~Timer() { close_and_free(impl_, &impl_->handle); }
+Timer::~Timer() {
+    close_and_free(impl_, &impl_->handle);
+}
 
 void Timer::start(std::chrono::milliseconds delay, std::chrono::milliseconds repeat) {
     uv_timer_start(
@@ -150,7 +158,9 @@ void Timer::start(std::chrono::milliseconds delay, std::chrono::milliseconds rep
         static_cast<std::uint64_t>(delay.count()), static_cast<std::uint64_t>(repeat.count()));
 }
 
-void Timer::stop() noexcept { uv_timer_stop(&impl_->handle); }
+void Timer::stop() noexcept {
+    uv_timer_stop(&impl_->handle);
+}
 
 struct SignalWatcher::Impl {
     uv_signal_t handle{};
@@ -172,6 +182,8 @@ SignalWatcher::SignalWatcher(Loop& loop, int signal_number, Callback callback) :
         signal_number));
 }
 
-SignalWatcher::~SignalWatcher() { close_and_free(impl_, &impl_->handle); }
+SignalWatcher::~SignalWatcher() {
+    close_and_free(impl_, &impl_->handle);
+}
 
 } // namespace sluice

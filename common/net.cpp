@@ -149,9 +149,13 @@ int connect_to(const addrinfo& address, milliseconds timeout, int cancel_fd,
 
 } // namespace
 
-std::string local_address(int socket) { return socket_address(socket, getsockname); }
+std::string local_address(int socket) {
+    return socket_address(socket, getsockname);
+}
 
-std::string peer_address(int socket) { return socket_address(socket, getpeername); }
+std::string peer_address(int socket) {
+    return socket_address(socket, getpeername);
+}
 
 std::uint16_t local_port(int socket) {
     sockaddr_storage address{};

@@ -48,12 +48,12 @@ void set_common_options(int socket) noexcept;
 
 // Picks the congestion control for connections to the peer of `connected`, by name.
 //
-// `setting` is an algorithm, or "auto": the system's choice, unless that is BBR on a path with a round
-// trip below a millisecond (loopback, a local network). There BBR paces with timers, without the
-// fq qdisc even inside TCP, and reaches an eighth of what the path can do; cubic replaces it, or
-// reno, where an unprivileged program may not have cubic (net.ipv4.tcp_allowed_congestion_control).
-// On long paths BBR is the better choice and stays. An unknown or forbidden algorithm that was
-// asked for by name is an error of kind usage.
+// `setting` is an algorithm, or "auto": the system's choice, unless that is BBR on a path with a
+// round trip below a millisecond (loopback, a local network). There BBR paces with timers, without
+// the fq qdisc even inside TCP, and reaches an eighth of what the path can do; cubic replaces it,
+// or reno, where an unprivileged program may not have cubic
+// (net.ipv4.tcp_allowed_congestion_control). On long paths BBR is the better choice and stays. An
+// unknown or forbidden algorithm that was asked for by name is an error of kind usage.
 [[nodiscard]] Result<std::string> choose_congestion(int connected, const std::string& setting);
 
 // Waits until `socket` is readable or writable, as asked, or `cancel_fd` is readable.

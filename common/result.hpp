@@ -53,9 +53,7 @@ public:
 
     [[nodiscard]] Error& error() & noexcept { return std::get<1>(state_); }
     [[nodiscard]] const Error& error() const& noexcept { return std::get<1>(state_); }
-    [[nodiscard]] Error&& error() && noexcept {
-        return std::move(std::get<1>(state_));
-    }
+    [[nodiscard]] Error&& error() && noexcept { return std::move(std::get<1>(state_)); }
 
 private:
     std::variant<T, Error> state_;
@@ -63,6 +61,8 @@ private:
 
 // Success without a value, or an Error.
 using Status = Result<std::monostate>;
-[[nodiscard]] inline Status ok() { return Status{std::monostate{}}; }
+[[nodiscard]] inline Status ok() {
+    return Status{std::monostate{}};
+}
 
 } // namespace sluice

@@ -10,7 +10,9 @@ namespace sluice {
 // call here. Calls inside libraries (name look-ups, the dynamic linker) are not seen; each turn of
 // an event loop counts as one.
 inline thread_local std::uint64_t thread_system_calls = 0;
-inline void count_system_call() noexcept { ++thread_system_calls; }
+inline void count_system_call() noexcept {
+    ++thread_system_calls;
+}
 
 struct Usage {
     std::uint64_t cpu_us = 0; // user and system

@@ -4,8 +4,9 @@
 // Every step moves at most `budget_bytes` and returns what it moved together with why it stopped.
 // Offsets are explicit; no shared file position is read or changed. Descriptors are borrowed.
 // Sockets should be non-blocking: on a blocking one a step waits instead of reporting would_block.
-// The calling thread must block or ignore SIGPIPE: sendfile(2) has no MSG_NOSIGNAL (seen on Linux 6.18).
-// An object belongs to one thread at a time; it may serve many transfers one after the other.
+// The calling thread must block or ignore SIGPIPE: sendfile(2) has no MSG_NOSIGNAL (seen on
+// Linux 6.18). An object belongs to one thread at a time; it may serve many transfers one after the
+// other.
 #pragma once
 
 #include "common/result.hpp"

@@ -22,12 +22,12 @@ enum class Fault : std::uint8_t {
     path_empty,
     path_absolute,
     path_too_long,
-    path_component_empty,     // "a//b" or a trailing slash
-    path_component_dot,       // "." or ".."
+    path_component_empty, // "a//b" or a trailing slash
+    path_component_dot,   // "." or ".."
     path_component_too_long,
     path_has_nul,
-    path_reserved,            // begins with the name of the receiver's own work area
-    unknown_session,          // a data connection whose token names no session
+    path_reserved,   // begins with the name of the receiver's own work area
+    unknown_session, // a data connection whose token names no session
 };
 
 // A short phrase for people, such as "path component is '.' or '..'".

@@ -46,7 +46,9 @@ public:
     void next() noexcept;
 
     // Whether the stream may end here: not inside a preamble or a frame.
-    [[nodiscard]] bool at_boundary() const noexcept { return state_ == State::header && filled_ == 0; }
+    [[nodiscard]] bool at_boundary() const noexcept {
+        return state_ == State::header && filled_ == 0;
+    }
 
 private:
     enum class State : std::uint8_t { preamble, header, body, ready };

@@ -82,8 +82,8 @@ struct Open {
 };
 
 struct Welcome {
-    Token token{};                        // names the session to its data connections
-    std::vector<std::uint16_t> fresh;     // indices into Open::roots under which nothing exists yet
+    Token token{};                    // names the session to its data connections
+    std::vector<std::uint16_t> fresh; // indices into Open::roots under which nothing exists yet
     std::string_view software;
 };
 
@@ -112,10 +112,10 @@ struct Verdict {
 };
 
 enum class FileFault : std::uint8_t {
-    io = 1,        // errno says what
-    refused = 2,   // the name leads through a symbolic link or out of the directory
-    conflict = 3,  // a directory is in the way of a file, or the reverse
-    corrupt = 4,   // compressed data that does not decode
+    io = 1,       // errno says what
+    refused = 2,  // the name leads through a symbolic link or out of the directory
+    conflict = 3, // a directory is in the way of a file, or the reverse
+    corrupt = 4,  // compressed data that does not decode
 };
 
 // One file could not be stored; the session goes on.
@@ -134,11 +134,11 @@ struct Finish {
 
 // What the receiver did. Times in microseconds.
 struct Done {
-    std::uint64_t files = 0;      // regular files published
-    std::uint64_t unchanged = 0;  // regular files that were already there
+    std::uint64_t files = 0;     // regular files published
+    std::uint64_t unchanged = 0; // regular files that were already there
     std::uint64_t directories = 0;
     std::uint64_t symlinks = 0;
-    std::uint64_t failed = 0;     // FileErrors reported
+    std::uint64_t failed = 0; // FileErrors reported
     std::uint64_t bytes_spliced = 0;
     std::uint64_t bytes_copied = 0;
     std::uint64_t bytes_inline = 0;
@@ -200,7 +200,8 @@ struct ErrorMessage {
 };
 
 std::array<std::byte, kPreambleBytes> encode_preamble(const Preamble& preamble);
-[[nodiscard]] Fault decode_preamble(std::span<const std::byte, kPreambleBytes> bytes, Preamble& out);
+[[nodiscard]] Fault decode_preamble(std::span<const std::byte, kPreambleBytes> bytes,
+                                    Preamble& out);
 
 // Largest body of a frame of this type, or 0 where there is no such type.
 [[nodiscard]] std::size_t max_body_bytes(FrameType type) noexcept;

@@ -20,32 +20,28 @@ constexpr std::uint64_t kMaxGraceSeconds = 86'400;
 constexpr std::uint64_t kMaxSessionsLimit = 100'000;
 
 cxxopts::Options describe_options() {
-    cxxopts::Options options(kProgram,
-                             "Listens for sluice-send and stores what it pushes below DIRECTORY.\n");
+    cxxopts::Options options(
+        kProgram, "Listens for sluice-send and stores what it pushes below DIRECTORY.\n");
     options.custom_help("[OPTIONS]").positional_help("DIRECTORY").set_width(100);
-    options.add_options("Listening")
-        ("l,listen", "address to listen on; any but loopback needs --insecure",
-         cxxopts::value<std::string>()->default_value("127.0.0.1"), "ADDR")
-        ("p,port", "port, 0 for any free one",
-         cxxopts::value<std::string>()->default_value(std::to_string(kDefaultPort)), "N")
-        ("insecure", "listen on any address although nothing is authenticated or encrypted")
-        ("1,once", "serve one session, then exit with its result");
-    options.add_options("Receiving")
-        ("receive-path", "how bytes reach the file: auto, splice or copy",
-         cxxopts::value<std::string>()->default_value("auto"), "PATH");
-    options.add_options("Limits")
-        ("max-sessions", "sessions at a time",
-         cxxopts::value<std::string>()->default_value("256"), "N")
-        ("min-free", "refuse data that would leave less than SIZE free (K, M, G, T)",
-         cxxopts::value<std::string>()->default_value("0"), "SIZE")
-        ("grace", "how long sessions may go on after SIGTERM",
-         cxxopts::value<std::string>()->default_value("5"), "SECONDS");
-    options.add_options("Output")
-        ("q,quiet", "errors only")
-        ("v,verbose", "more")
-        ("J,json", "events as newline-delimited JSON on stdout")
-        ("version", "print the version")
-        ("h,help", "print this text");
+    options.add_options("Listening")(
+        "l,listen", "address to listen on; any but loopback needs --insecure",
+        cxxopts::value<std::string>()->default_value("127.0.0.1"),
+        "ADDR")("p,port", "port, 0 for any free one",
+                cxxopts::value<std::string>()->default_value(std::to_string(kDefaultPort)), "N")(
+        "insecure", "listen on any address although nothing is authenticated or encrypted")(
+        "1,once", "serve one session, then exit with its result");
+    options.add_options("Receiving")("receive-path",
+                                     "how bytes reach the file: auto, splice or copy",
+                                     cxxopts::value<std::string>()->default_value("auto"), "PATH");
+    options.add_options("Limits")("max-sessions", "sessions at a time",
+                                  cxxopts::value<std::string>()->default_value("256"), "N")(
+        "min-free", "refuse data that would leave less than SIZE free (K, M, G, T)",
+        cxxopts::value<std::string>()->default_value("0"),
+        "SIZE")("grace", "how long sessions may go on after SIGTERM",
+                cxxopts::value<std::string>()->default_value("5"), "SECONDS");
+    options.add_options("Output")("q,quiet", "errors only")("v,verbose", "more")(
+        "J,json", "events as newline-delimited JSON on stdout")("version", "print the version")(
+        "h,help", "print this text");
     options.add_options()("directory", "", cxxopts::value<std::vector<std::string>>());
     options.parse_positional({"directory"});
     return options;

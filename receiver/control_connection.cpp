@@ -131,10 +131,8 @@ bool ControlConnection::read_frame() {
 proto::Fault ControlConnection::handle_frame() {
     const bool receiving = std::holds_alternative<Receiving>(state_);
     switch (reader_.type()) {
-    case proto::FrameType::offer:
-        return receiving ? on_offer() : proto::Fault::misplaced_frame;
-    case proto::FrameType::finish:
-        return receiving ? on_finish() : proto::Fault::misplaced_frame;
+    case proto::FrameType::offer: return receiving ? on_offer() : proto::Fault::misplaced_frame;
+    case proto::FrameType::finish: return receiving ? on_finish() : proto::Fault::misplaced_frame;
     case proto::FrameType::file_abort: return on_file_abort();
     case proto::FrameType::error: return on_error();
     default: return proto::Fault::misplaced_frame;
@@ -152,9 +150,9 @@ proto::Fault ControlConnection::on_offer() {
             wanted[index / 8] |= std::byte{1} << (index % 8);
         }
     }
-    proto::encode(proto::Verdict{offer.first_id,
-                                 static_cast<std::uint16_t>(offer.entries.size()), wanted},
-                  out_);
+    proto::encode(
+        proto::Verdict{offer.first_id, static_cast<std::uint16_t>(offer.entries.size()), wanted},
+        out_);
     return proto::Fault::none;
 }
 
@@ -282,8 +280,8 @@ void ControlConnection::flush() {
     }
     while (out_sent_ < out_.size()) {
         count_system_call();
-        const ssize_t sent = ::send(socket_.get(), out_.data() + out_sent_,
-                                    out_.size() - out_sent_, MSG_NOSIGNAL);
+        const ssize_t sent =
+            ::send(socket_.get(), out_.data() + out_sent_, out_.size() - out_sent_, MSG_NOSIGNAL);
         if (sent < 0 && errno == EINTR) {
             continue;
         }

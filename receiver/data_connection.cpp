@@ -194,8 +194,7 @@ proto::Fault DataConnection::on_block(Blocks& blocks) {
         content = raw;
     }
     if (!blocks.file->dead) {
-        if (const int error = write_at(blocks.file->fd.get(), content, blocks.offset);
-            error != 0) {
+        if (const int error = write_at(blocks.file->fd.get(), content, blocks.offset); error != 0) {
             file_dies(*blocks.file, make_problem(error));
         }
     }
@@ -271,10 +270,9 @@ void DataConnection::on_end_of_stream() {
 bool DataConnection::move_payload(Payload& payload) {
     SocketToFile& receive = *worker_.tools().receive;
     const std::uint64_t wanted = std::min(payload.remaining, budget_bytes_);
-    const Step step = payload.file->dead
-                          ? receive.discard(socket_.get(), wanted)
-                          : receive.step(socket_.get(), payload.file->fd.get(), payload.offset,
-                                         wanted);
+    const Step step = payload.file->dead ? receive.discard(socket_.get(), wanted)
+                                         : receive.step(socket_.get(), payload.file->fd.get(),
+                                                        payload.offset, wanted);
     (step.zero_copy ? bytes_.zero_copy : bytes_.copied) += step.moved;
     if (step.moved > 0 && !step.zero_copy) {
         note_fallback(*payload.file);

@@ -18,8 +18,8 @@ int DirectoryCache::get(std::uint64_t owner, int base, std::string_view path, mo
         return entries_.front().fd.get();
     }
     const std::string name(path);
-    Opened opened = mode == 0 ? open_directory_beneath(base, name)
-                              : make_directories_beneath(base, name, mode);
+    Opened opened =
+        mode == 0 ? open_directory_beneath(base, name) : make_directories_beneath(base, name, mode);
     if (!opened.ok()) {
         return -opened.error_number;
     }

@@ -18,8 +18,8 @@ class DirectoryCache {
 public:
     explicit DirectoryCache(std::size_t capacity) : capacity_(capacity) {}
 
-    // The directory `path` below `base`, made with `mode` where it is missing (0: not made). `owner`
-    // tells bases of different sessions apart. Returns a borrowed descriptor, good until
+    // The directory `path` below `base`, made with `mode` where it is missing (0: not made).
+    // `owner` tells bases of different sessions apart. Returns a borrowed descriptor, good until
     // the next call, or the negative errno.
     [[nodiscard]] int get(std::uint64_t owner, int base, std::string_view path, mode_t mode);
 

@@ -30,7 +30,10 @@ void visit_all(const std::vector<char>& notes,
         StoredNote stored{};
         std::memcpy(&stored, notes.data() + at, sizeof stored);
         at += sizeof stored;
-        visit({stored.staged, stored.set_mode, stored.mode, {stored.seconds, stored.nanoseconds},
+        visit({stored.staged,
+               stored.set_mode,
+               stored.mode,
+               {stored.seconds, stored.nanoseconds},
                {notes.data() + at, stored.path_bytes}});
         at += stored.path_bytes;
     }

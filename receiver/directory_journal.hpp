@@ -18,8 +18,8 @@
 namespace sluice {
 
 struct DirectoryNote {
-    bool staged = false;     // below the staged tree, not yet at the destination
-    bool set_mode = false;   // it was made, or found, with another mode
+    bool staged = false;   // below the staged tree, not yet at the destination
+    bool set_mode = false; // it was made, or found, with another mode
     std::uint32_t mode = 0;
     proto::Timestamp mtime;
     std::string_view path;
@@ -28,8 +28,8 @@ struct DirectoryNote {
 // append() is thread-safe; for_each() is not, and comes after the last append().
 class DirectoryJournal {
 public:
-    // `directory` gives the directory in which to make the file, or the negative errno; it is called
-    // only once there are more notes than fit into memory.
+    // `directory` gives the directory in which to make the file, or the negative errno; it is
+    // called only once there are more notes than fit into memory.
     explicit DirectoryJournal(std::function<int()> directory) : directory_(std::move(directory)) {}
 
     // 0, or the errno of a failed write.

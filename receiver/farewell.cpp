@@ -21,7 +21,8 @@ constexpr int kReadsPerTurn = 64;
 Farewell::Farewell(Loop& loop, UniqueFd socket, const proto::Bytes& last_bytes,
                    std::function<void(Farewell*)> done)
     : socket_(std::move(socket)), done_(std::move(done)),
-      poll_(loop, socket_.get(), [this](Readiness) { drain(); }), timer_(loop, [this] { finish(); }) {
+      poll_(loop, socket_.get(), [this](Readiness) { drain(); }),
+      timer_(loop, [this] { finish(); }) {
     count_system_call();
     static_cast<void>(
         ::send(socket_.get(), last_bytes.data(), last_bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT));

@@ -66,8 +66,7 @@ private:
     void admit(Lobby& lobby) {
         poll.wait_for({}); // the next owner watches the socket
         timer.stop();
-        const Status admitted =
-            lobby.admit_(socket, reader.role(), reader.type(), reader.body());
+        const Status admitted = lobby.admit_(socket, reader.role(), reader.type(), reader.body());
         if (admitted) {
             lobby.leave(this);
         } else {
@@ -99,14 +98,15 @@ void Lobby::clear() {
 }
 
 // Destroys the guest, from whose own callback this is called: its members are not touched after.
-void Lobby::leave(Guest* guest) { guests_.erase(guest); }
+void Lobby::leave(Guest* guest) {
+    guests_.erase(guest);
+}
 
 void Lobby::refuse(Guest* guest, const Error& error) {
     UniqueFd socket = std::move(guest->socket);
     leave(guest);
-    auto farewell =
-        std::make_unique<Farewell>(loop_, std::move(socket), error_frame(error),
-                                   [this](Farewell* done) { farewells_.erase(done); });
+    auto farewell = std::make_unique<Farewell>(loop_, std::move(socket), error_frame(error),
+                                               [this](Farewell* done) { farewells_.erase(done); });
     Farewell* const key = farewell.get();
     farewells_.emplace(key, std::move(farewell));
 }

@@ -25,8 +25,7 @@ int run(sluice::ReceiverCommand command) {
 int main(int argc, char** argv) {
     auto parsed = sluice::parse_receiver_command(argc, argv);
     if (const auto* early = std::get_if<sluice::ReceiverExit>(&parsed); early != nullptr) {
-        std::fputs(early->text.c_str(),
-                   early->code == sluice::ExitCode::done ? stdout : stderr);
+        std::fputs(early->text.c_str(), early->code == sluice::ExitCode::done ? stdout : stderr);
         return static_cast<int>(early->code);
     }
     return run(std::move(std::get<sluice::ReceiverCommand>(parsed)));

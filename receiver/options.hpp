@@ -12,14 +12,14 @@
 namespace sluice {
 
 struct ReceiverOptions {
-    std::string directory;                   // everything lands below it; must exist
+    std::string directory; // everything lands below it; must exist
     std::string listen_address = "127.0.0.1";
-    std::uint16_t port = kDefaultPort;       // 0: any free one
-    bool once = false;                       // serve one session, then stop with its result
-    bool insecure = false;                   // allow an address other than loopback
+    std::uint16_t port = kDefaultPort; // 0: any free one
+    bool once = false;                 // serve one session, then stop with its result
+    bool insecure = false;             // allow an address other than loopback
     CopyPath receive_path = CopyPath::automatic;
     std::size_t max_sessions = 256;
-    std::uint64_t min_free_bytes = 0;        // refuse data that would leave less than this
+    std::uint64_t min_free_bytes = 0; // refuse data that would leave less than this
     // From accept to a working session, and for data connections to their token.
     std::chrono::milliseconds handshake_timeout{10'000};
     // How long sessions may go on after the first stop().

@@ -189,8 +189,7 @@ Status Receiver::Impl::admit(UniqueFd& socket, proto::Role role, proto::FrameTyp
     if (role == proto::Role::data && type == proto::FrameType::join) {
         return admit_data(socket, body);
     }
-    return Error{ErrorKind::protocol,
-                 std::string(proto::describe(proto::Fault::misplaced_frame))};
+    return Error{ErrorKind::protocol, std::string(proto::describe(proto::Fault::misplaced_frame))};
 }
 
 Status Receiver::Impl::admit_control(UniqueFd& socket, proto::ByteView body) {
@@ -209,23 +208,23 @@ Status Receiver::Impl::admit_control(UniqueFd& socket, proto::ByteView body) {
     // std::function wants to copy what it holds.
     auto handed_over = std::make_shared<UniqueFd>(std::move(socket));
     Worker& worker = worker_for(*session, 0);
-    worker.post([this, session, handed_over, &worker,
-                 request = proto::Bytes(body.begin(), body.end())] {
-        ControlConnection::Callbacks callbacks;
-        callbacks.file_failed = [this, serial = session->serial()](const FailedFile& failed) {
-            loop.post([this, serial, failed] {
-                observer.file_failed(serial, escape(failed.path), failed.problem.text);
-            });
-        };
-        callbacks.ended = [this, session](const SessionReport& report) {
-            loop.post([this, session, report] { session_ended(session, report); });
-        };
-        auto connection = std::make_unique<ControlConnection>(
-            worker, session, std::move(*handed_over), std::move(callbacks));
-        ControlConnection& control = *connection;
-        worker.add(std::move(connection));
-        control.open(root, options.min_free_bytes, request);
-    });
+    worker.post(
+        [this, session, handed_over, &worker, request = proto::Bytes(body.begin(), body.end())] {
+            ControlConnection::Callbacks callbacks;
+            callbacks.file_failed = [this, serial = session->serial()](const FailedFile& failed) {
+                loop.post([this, serial, failed] {
+                    observer.file_failed(serial, escape(failed.path), failed.problem.text);
+                });
+            };
+            callbacks.ended = [this, session](const SessionReport& report) {
+                loop.post([this, session, report] { session_ended(session, report); });
+            };
+            auto connection = std::make_unique<ControlConnection>(
+                worker, session, std::move(*handed_over), std::move(callbacks));
+            ControlConnection& control = *connection;
+            worker.add(std::move(connection));
+            control.open(root, options.min_free_bytes, request);
+        });
     return ok();
 }
 
@@ -296,9 +295,9 @@ void Receiver::Impl::on_stop() {
         loop.stop();
         return;
     }
-    observer.notice(fmt::format("stopping: {} session(s) have {} to finish", sessions.size(),
-                                format_seconds(static_cast<double>(options.stop_grace.count()) /
-                                               1000.0)));
+    observer.notice(
+        fmt::format("stopping: {} session(s) have {} to finish", sessions.size(),
+                    format_seconds(static_cast<double>(options.stop_grace.count()) / 1000.0)));
     timer->start(options.stop_grace);
 }
 

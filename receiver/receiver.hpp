@@ -24,12 +24,13 @@ public:
     Receiver(const Receiver&) = delete;
     Receiver& operator=(const Receiver&) = delete;
 
-    // Opens the directory, sweeps what dead receivers left in it, and listens. Kinds: usage, refused,
-    // file_io, network.
+    // Opens the directory, sweeps what dead receivers left in it, and listens. Kinds: usage,
+    // refused, file_io, network.
     [[nodiscard]] Status start();
 
-    // Serves. With `handle_signals`, SIGINT and SIGTERM call stop(). Returns done, or, where sessions
-    // had to be abandoned, interrupted; with ReceiverOptions::once the session's own result.
+    // Serves. With `handle_signals`, SIGINT and SIGTERM call stop(). Returns done, or, where
+    // sessions had to be abandoned, interrupted; with ReceiverOptions::once the session's own
+    // result.
     [[nodiscard]] ExitCode run(bool handle_signals);
 
     // The first call stops listening and lets sessions go on for ReceiverOptions::stop_grace; the

@@ -21,8 +21,8 @@ std::size_t memory_of(const FailedFile& failed) {
 } // namespace
 
 Error sender_error(const proto::ErrorMessage& message) {
-    return {error_kind(message.code),
-            fmt::format("the sender gave up: {}", escape(message.text)), 0};
+    return {error_kind(message.code), fmt::format("the sender gave up: {}", escape(message.text)),
+            0};
 }
 
 Session::Session(std::uint64_t serial, const proto::Token& token, std::string peer)

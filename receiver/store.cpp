@@ -67,8 +67,7 @@ StoreProblem make_problem(int error_number) {
                                              : "it is on another file system than the receiver's "
                                                "directory: run a receiver there";
         return problem;
-    case ENOTDIR:
-        return make_conflict("something that is not a directory is in the way");
+    case ENOTDIR: return make_conflict("something that is not a directory is in the way");
     case EISDIR:
     case ENOTEMPTY: return make_conflict("a directory is in the way");
     case EEXIST: return make_conflict("something else is in the way");
@@ -98,8 +97,7 @@ Store::Store(const ReceiverRoot& root, std::uint64_t owner, Target target, std::
     : root_(root), owner_(owner), target_(std::move(target)), flags_(flags),
       min_free_bytes_(min_free_bytes), journal_([this] {
           const auto made = area();
-          return made.index() == 0 ? std::get<0>(made)->fd()
-                                   : -std::get<1>(made).error_number;
+          return made.index() == 0 ? std::get<0>(made)->fd() : -std::get<1>(made).error_number;
       }) {}
 
 Store::~Store() = default;
@@ -259,8 +257,8 @@ std::optional<StoreProblem> Store::put(proto::Record record, DirectoryCache& dir
     if (auto problem = check_space(record.content.size()); problem) {
         return problem;
     }
-    const int parent = directories.get(owner_, place.base, split_path(place.path).parent,
-                                       kDefaultDirectoryMode);
+    const int parent =
+        directories.get(owner_, place.base, split_path(place.path).parent, kDefaultDirectoryMode);
     if (parent < 0) {
         return make_problem(-parent);
     }
@@ -274,8 +272,7 @@ std::optional<StoreProblem> Store::put_directory(const proto::Record& record, co
     if (!place.path.empty()) {
         const SplitPath parts = split_path(place.path);
         const std::string name(parts.name);
-        const int parent =
-            directories.get(owner_, place.base, parts.parent, kDefaultDirectoryMode);
+        const int parent = directories.get(owner_, place.base, parts.parent, kDefaultDirectoryMode);
         if (parent < 0) {
             return make_problem(-parent);
         }
@@ -295,8 +292,8 @@ std::optional<StoreProblem> Store::put_directory(const proto::Record& record, co
     if (!preserves()) {
         return std::nullopt;
     }
-    const bool as_made = made && ((record.mode & root_.umask) == 0) &&
-                         (record.mode & S_IRWXU) == S_IRWXU;
+    const bool as_made =
+        made && ((record.mode & root_.umask) == 0) && (record.mode & S_IRWXU) == S_IRWXU;
     const int error =
         journal_.append({place.staged, !as_made, record.mode, record.mtime, place.path});
     return error == 0 ? std::nullopt : std::optional(make_problem(error));
@@ -322,9 +319,9 @@ std::optional<StoreProblem> Store::put_symlink(const proto::Record& record, cons
     int directory = parent;
     std::string made = name;
     count_system_call();
-    int error = !place.staged                                           ? EEXIST
+    int error = !place.staged                                          ? EEXIST
                 : symlinkat(target.c_str(), parent, made.c_str()) == 0 ? 0
-                                                                        : errno;
+                                                                       : errno;
     const bool in_place = error == 0;
     if (error == EEXIST) {
         const auto made_area = area();
@@ -343,8 +340,7 @@ std::optional<StoreProblem> Store::put_symlink(const proto::Record& record, cons
         const std::array<timespec, 2> times = modification_time(record.mtime);
         count_system_call();
         // Not every file system keeps times of links; the link itself is what matters.
-        static_cast<void>(
-            utimensat(directory, made.c_str(), times.data(), AT_SYMLINK_NOFOLLOW));
+        static_cast<void>(utimensat(directory, made.c_str(), times.data(), AT_SYMLINK_NOFOLLOW));
     }
     if (!in_place) {
         count_system_call();

@@ -47,16 +47,16 @@ struct StoreProblem {
 
 // Only the modification time, as utimensat(2) takes it.
 [[nodiscard]] std::array<timespec, 2> modification_time(const proto::Timestamp& time) noexcept;
-// Whether a file system that was given `wanted` may show `stored`: those that keep whole seconds only
-// give 0 nanoseconds back.
+// Whether a file system that was given `wanted` may show `stored`: those that keep whole seconds
+// only give 0 nanoseconds back.
 [[nodiscard]] bool same_time(const timespec& stored, const proto::Timestamp& wanted) noexcept;
 
 struct StoreCounts {
-    std::atomic<std::uint64_t> files{0};     // published, or staged
+    std::atomic<std::uint64_t> files{0}; // published, or staged
     std::atomic<std::uint64_t> unchanged{0};
     std::atomic<std::uint64_t> directories{0};
     std::atomic<std::uint64_t> symlinks{0};
-    std::atomic<std::uint64_t> settled{0};   // regular files received to their end, stored or not
+    std::atomic<std::uint64_t> settled{0}; // regular files received to their end, stored or not
 };
 
 class Store {
@@ -80,13 +80,14 @@ public:
     [[nodiscard]] bool wants(const proto::OfferEntry& offered, DirectoryCache& directories);
 
     // Stores a directory, a symbolic link or a small file; a problem on failure.
-    [[nodiscard]] std::optional<StoreProblem> put(proto::Record record, DirectoryCache& directories);
+    [[nodiscard]] std::optional<StoreProblem> put(proto::Record record,
+                                                  DirectoryCache& directories);
 
     // Announces bytes of a large file; opens it at its first extent. The file takes the bytes until
     // extent_done() or extent_lost(); bytes for a dead file are to be dropped.
     struct BegunExtent {
-        LargeFile* file = nullptr;                      // null after a fault
-        proto::Fault fault = proto::Fault::none;        // it contradicts earlier ones, or a limit
+        LargeFile* file = nullptr;               // null after a fault
+        proto::Fault fault = proto::Fault::none; // it contradicts earlier ones, or a limit
         std::optional<StoreProblem> problem = std::nullopt; // why the file has just died
     };
     [[nodiscard]] BegunExtent begin_extent(const proto::Extent& extent,
@@ -97,16 +98,16 @@ public:
                                                           DirectoryCache& directories);
     // The extent did not arrive whole.
     void extent_lost(LargeFile& file);
-    // All of the file was sent (FileEnd), perhaps by other connections on which it is still under way.
-    // Publishes it if nothing is outstanding.
+    // All of the file was sent (FileEnd), perhaps by other connections on which it is still under
+    // way. Publishes it if nothing is outstanding.
     struct EndedFile {
         proto::Fault fault = proto::Fault::none; // it has ended before, or a limit
         std::optional<StoreProblem> problem = std::nullopt;
-        std::string path{};                      // of the file that has the problem
+        std::string path{}; // of the file that has the problem
     };
     [[nodiscard]] EndedFile end_file(std::uint64_t id, DirectoryCache& directories);
-    // The file will not be completed (FileAbort), neither what has come of it nor what is still under
-    // way on another connection. A Fault: too many of them.
+    // The file will not be completed (FileAbort), neither what has come of it nor what is still
+    // under way on another connection. A Fault: too many of them.
     [[nodiscard]] proto::Fault abort_file(std::uint64_t id);
 
     // Files of which extents came, but neither FileEnd nor FileAbort, or the reverse.
@@ -142,9 +143,8 @@ private:
     [[nodiscard]] std::variant<SessionArea*, StoreProblem> area();
     [[nodiscard]] std::optional<StoreProblem> check_space(std::uint64_t bytes);
 
-    [[nodiscard]] std::optional<StoreProblem> put_directory(const proto::Record& record,
-                                                            const Place& place,
-                                                            DirectoryCache& directories);
+    [[nodiscard]] std::optional<StoreProblem>
+    put_directory(const proto::Record& record, const Place& place, DirectoryCache& directories);
     [[nodiscard]] std::optional<StoreProblem> put_symlink(const proto::Record& record,
                                                           const Place& place, int parent);
     [[nodiscard]] std::optional<StoreProblem> put_file(const proto::Record& record,
@@ -169,7 +169,8 @@ private:
     void merge_directory(int from, const std::string& name, int to, const std::string& new_name,
                          const std::string& path, Publication& publication);
 
-    // Of directories that nobody described, and of everything when modes are not kept; less the umask.
+    // Of directories that nobody described, and of everything when modes are not kept; less the
+    // umask.
     static constexpr mode_t kDefaultDirectoryMode = 0777;
     static constexpr mode_t kDefaultFileMode = 0666;
 

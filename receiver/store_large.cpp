@@ -80,8 +80,7 @@ std::optional<StoreProblem> Store::open_large(LargeFile& file, DirectoryCache& d
     const SplitPath parts = split_path(file.stored_path);
     int error = EEXIST;
     if (place.staged) {
-        const int parent = directories.get(owner_, place.base, parts.parent,
-                                           kDefaultDirectoryMode);
+        const int parent = directories.get(owner_, place.base, parts.parent, kDefaultDirectoryMode);
         if (parent < 0) {
             return make_problem(-parent);
         }
@@ -101,8 +100,7 @@ std::optional<StoreProblem> Store::open_large(LargeFile& file, DirectoryCache& d
 }
 
 std::optional<StoreProblem> Store::extent_done(LargeFile& file, std::uint64_t offset,
-                                               std::uint64_t length,
-                                               DirectoryCache& directories) {
+                                               std::uint64_t length, DirectoryCache& directories) {
     {
         const std::scoped_lock lock(files_mutex_);
         file.received.add(offset, offset + length);
@@ -207,10 +205,10 @@ std::optional<StoreProblem> Store::publish_large(LargeFile& file, DirectoryCache
             return std::get<1>(placed);
         }
         const SplitPath parts = split_path(file.stored_path);
-        const int parent = directories.get(owner_, std::get<0>(placed).base, parts.parent,
-                                           kDefaultDirectoryMode);
-        error = parent < 0 ? -parent
-                           : rename_file(area_->files(), file.work_name, parent, parts.name);
+        const int parent =
+            directories.get(owner_, std::get<0>(placed).base, parts.parent, kDefaultDirectoryMode);
+        error =
+            parent < 0 ? -parent : rename_file(area_->files(), file.work_name, parent, parts.name);
     }
     if (error != 0) {
         drop_large(file);
@@ -232,8 +230,7 @@ void Store::drop_large(LargeFile& file) noexcept {
     }
     // Removed through its path, like everything that came from a peer.
     const SplitPath parts = split_path(file.stored_path);
-    const Opened parent =
-        open_directory_beneath(area_->tree(), std::string(parts.parent));
+    const Opened parent = open_directory_beneath(area_->tree(), std::string(parts.parent));
     const std::string name(parts.name);
     // Another file of that name may have been renamed over it.
     if (parent.ok() && (!own || is_same_file(own.get(), parent.fd.get(), name))) {

@@ -44,11 +44,15 @@ int names_in(int directory, std::vector<std::string>& names) {
     return errno;
 }
 
-// The owner could no longer work in it. Such a mode comes last, at the destination: a directory can be
-// moved to another parent only by who may write into it.
-bool is_restrictive(const DirectoryNote& note) { return (note.mode & S_IRWXU) != S_IRWXU; }
+// The owner could no longer work in it. Such a mode comes last, at the destination: a directory can
+// be moved to another parent only by who may write into it.
+bool is_restrictive(const DirectoryNote& note) {
+    return (note.mode & S_IRWXU) != S_IRWXU;
+}
 
-std::string_view top_of(std::string_view path) { return path.substr(0, path.find('/')); }
+std::string_view top_of(std::string_view path) {
+    return path.substr(0, path.find('/'));
+}
 
 } // namespace
 
@@ -71,8 +75,7 @@ struct Store::Publication {
 Status Store::publish(const Report& report) {
     Publication publication(report);
     const auto is_top = [this](const DirectoryNote& note) {
-        return target_.exists() ? note.path.find('/') == std::string_view::npos
-                                : note.path.empty();
+        return target_.exists() ? note.path.find('/') == std::string_view::npos : note.path.empty();
     };
     const auto finish_all = [&](int base, const auto& wanted) -> Status {
         const int error = journal_.for_each([&](const DirectoryNote& note) {
@@ -142,9 +145,9 @@ void Store::finish_directory(const DirectoryNote& note, int base, Publication& p
     // What is right already stays untouched, its ctime, too.
     struct stat status {};
     count_system_call();
-    int error = parent < 0 ? -parent
+    int error = parent < 0                                                         ? -parent
                 : fstatat(parent, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0 ? 0
-                                                                                    : errno;
+                                                                                   : errno;
     if (error == 0 && !same_time(status.st_mtim, note.mtime)) {
         count_system_call();
         error = utimensat(parent, name.c_str(), times.data(), AT_SYMLINK_NOFOLLOW) == 0 ? 0 : errno;
@@ -153,9 +156,9 @@ void Store::finish_directory(const DirectoryNote& note, int base, Publication& p
         // Not fchmodat(2): it follows symbolic links.
         const Opened directory = open_directory_beneath(parent, path.empty() ? "" : name);
         count_system_call();
-        error = !directory.ok()                                ? directory.error_number
+        error = !directory.ok()                              ? directory.error_number
                 : fchmod(directory.fd.get(), note.mode) == 0 ? 0
-                                                               : errno;
+                                                             : errno;
     }
     if (error != 0) {
         publication.problem(path, error);
@@ -174,8 +177,8 @@ Status Store::publish_staged(Publication& publication) {
         return ok();
     }
     const SplitPath parts = split_path(target_.path);
-    const Opened parent = make_directories_beneath(root_.fd.get(), std::string(parts.parent),
-                                                   kDefaultDirectoryMode);
+    const Opened parent =
+        make_directories_beneath(root_.fd.get(), std::string(parts.parent), kDefaultDirectoryMode);
     if (!parent.ok()) {
         return system_error(ErrorKind::file_io,
                             fmt::format("cannot make '{}'", escape(parts.parent)),

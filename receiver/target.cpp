@@ -23,8 +23,8 @@ Error target_error(std::string_view path, int error) {
                      fmt::format("destination '{}' leads through a symbolic link", name), error};
     }
     if (error == ENOTDIR) {
-        return Error{ErrorKind::refused,
-                     fmt::format("destination '{}' is not a directory", name), error};
+        return Error{ErrorKind::refused, fmt::format("destination '{}' is not a directory", name),
+                     error};
     }
     return system_error(ErrorKind::file_io, fmt::format("cannot open destination '{}'", name),
                         error);
@@ -91,8 +91,8 @@ Result<Target> resolve_target(const ReceiverRoot& root, const proto::Open& reque
     Target target;
     target.path = path;
     Opened opened = open_directory_beneath(root.fd.get(), target.path);
-    const bool may_be_file_name = (request.flags & proto::kOpenSingleFile) != 0 &&
-                                  !named_as_directory && !path.empty();
+    const bool may_be_file_name =
+        (request.flags & proto::kOpenSingleFile) != 0 && !named_as_directory && !path.empty();
     if (may_be_file_name && (opened.error_number == ENOENT || opened.error_number == ENOTDIR)) {
         const SplitPath parts = split_path(path);
         target.path = parts.parent;
@@ -112,9 +112,8 @@ Result<Target> resolve_target(const ReceiverRoot& root, const proto::Open& reque
 std::vector<std::uint16_t> find_fresh_roots(const Target& target, const proto::Open& request) {
     std::vector<std::uint16_t> fresh;
     for (std::size_t index = 0; index < request.roots.size(); ++index) {
-        const std::string name = request.roots[index].empty()
-                                     ? std::string{}
-                                     : target.local_path(request.roots[index]);
+        const std::string name =
+            request.roots[index].empty() ? std::string{} : target.local_path(request.roots[index]);
         const bool is_fresh =
             !target.exists() || (name.empty() ? is_empty(target.directory.get())
                                               : !name_exists(target.directory.get(), name));

@@ -8,7 +8,9 @@ namespace sluice {
 
 Worker::Worker(CopyPath receive_path) : tools_(receive_path), thread_([this] { loop_.run(); }) {}
 
-Worker::~Worker() { stop(); }
+Worker::~Worker() {
+    stop();
+}
 
 void Worker::stop() {
     if (!thread_.joinable()) {

@@ -26,36 +26,31 @@ cxxopts::Options describe_options() {
                   "receiver's\ndirectory; a single file sent to a PATH that is no directory gets "
                   "that name.\n");
     options.custom_help("[OPTIONS]").positional_help("SOURCE... HOST:[PATH]").set_width(100);
-    options.add_options("Connecting")
-        ("p,port", "port of the receiver",
-         cxxopts::value<std::string>()->default_value(std::to_string(kDefaultPort)), "N")
-        ("P,streams", "parallel data connections",
-         cxxopts::value<std::string>()->default_value("2"), "N")
-        ("congestion", "TCP congestion control, or auto: the system's, unless that is BBR on a "
-                       "local path",
-         cxxopts::value<std::string>()->default_value("auto"), "NAME");
-    options.add_options("Sending")
-        ("n,dry-run", "change nothing, print what would be sent")
-        ("include", "send names that match PATTERN (rsync's rules; the first match decides)",
-         cxxopts::value<std::string>(), "PATTERN")
-        ("exclude", "do not send names that match PATTERN", cxxopts::value<std::string>(),
-         "PATTERN")
-        ("ignore-times", "send files although size and mtime match")
-        ("no-preserve", "do not keep mode and mtime")
-        ("publish", "tree: a new tree appears at once, when it is complete; file: each file "
-                    "as it arrives",
-         cxxopts::value<std::string>()->default_value("tree"), "WHEN")
-        ("z,compress", "compress with zstd what looks worth it",
-         cxxopts::value<std::string>()->implicit_value(std::to_string(kDefaultCompressionLevel)),
-         "LEVEL")
-        ("send-path", "how bytes reach the socket: auto, sendfile or copy",
-         cxxopts::value<std::string>()->default_value("auto"), "PATH");
-    options.add_options("Output")
-        ("q,quiet", "errors only")
-        ("v,verbose", "more")
-        ("J,json", "events as newline-delimited JSON on stdout")
-        ("version", "print the version")
-        ("h,help", "print this text");
+    options.add_options("Connecting")(
+        "p,port", "port of the receiver",
+        cxxopts::value<std::string>()->default_value(std::to_string(kDefaultPort)), "N")(
+        "P,streams", "parallel data connections", cxxopts::value<std::string>()->default_value("2"),
+        "N")("congestion",
+             "TCP congestion control, or auto: the system's, unless that is BBR on a "
+             "local path",
+             cxxopts::value<std::string>()->default_value("auto"), "NAME");
+    options.add_options("Sending")("n,dry-run", "change nothing, print what would be sent")(
+        "include", "send names that match PATTERN (rsync's rules; the first match decides)",
+        cxxopts::value<std::string>(),
+        "PATTERN")("exclude", "do not send names that match PATTERN", cxxopts::value<std::string>(),
+                   "PATTERN")("ignore-times", "send files although size and mtime match")(
+        "no-preserve", "do not keep mode and mtime")(
+        "publish",
+        "tree: a new tree appears at once, when it is complete; file: each file "
+        "as it arrives",
+        cxxopts::value<std::string>()->default_value("tree"), "WHEN")(
+        "z,compress", "compress with zstd what looks worth it",
+        cxxopts::value<std::string>()->implicit_value(std::to_string(kDefaultCompressionLevel)),
+        "LEVEL")("send-path", "how bytes reach the socket: auto, sendfile or copy",
+                 cxxopts::value<std::string>()->default_value("auto"), "PATH");
+    options.add_options("Output")("q,quiet", "errors only")("v,verbose", "more")(
+        "J,json", "events as newline-delimited JSON on stdout")("version", "print the version")(
+        "h,help", "print this text");
     options.add_options()("arguments", "", cxxopts::value<std::vector<std::string>>());
     options.parse_positional({"arguments"});
     return options;
@@ -66,8 +61,7 @@ SenderExit usage_error(const std::string& what) {
 }
 
 // Fills `options` from options that are numbers or words; the text of an error otherwise.
-std::optional<std::string> read_values(const cxxopts::ParseResult& parsed,
-                                       SenderOptions& options) {
+std::optional<std::string> read_values(const cxxopts::ParseResult& parsed, SenderOptions& options) {
     const auto text = [&](const char* name) { return parsed[name].as<std::string>(); };
     const auto bad = [&](const char* name, std::string_view wanted) {
         return fmt::format("--{}: '{}' is not {}", name, escape(text(name)), wanted);
@@ -81,8 +75,8 @@ std::optional<std::string> read_values(const cxxopts::ParseResult& parsed,
         return bad("streams", fmt::format("a number from 1 to {}", proto::kMaxStreams));
     }
     if (parsed.count("compress") != 0) {
-        const auto level = parse_number(text("compress"), 1,
-                                        static_cast<std::uint64_t>(max_compression_level()));
+        const auto level =
+            parse_number(text("compress"), 1, static_cast<std::uint64_t>(max_compression_level()));
         if (!level) {
             return bad("compress", fmt::format("a level from 1 to {}", max_compression_level()));
         }

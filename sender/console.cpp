@@ -16,7 +16,7 @@ constexpr std::size_t kDefaultColumns = 80;
 std::size_t terminal_columns() {
     winsize size{};
     return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col
-                                                                            : kDefaultColumns;
+                                                                           : kDefaultColumns;
 }
 
 class ConsoleObserver final : public SenderObserver {

@@ -67,9 +67,9 @@ bool ControlLink::read_frame() {
         return errno == EINTR;
     }
     if (got <= 0) {
-        fail(got == 0 ? Error{ErrorKind::network, "the receiver closed the connection", 0}
-                      : system_error(ErrorKind::network, "lost the connection to the receiver",
-                                     errno));
+        fail(got == 0
+                 ? Error{ErrorKind::network, "the receiver closed the connection", 0}
+                 : system_error(ErrorKind::network, "lost the connection to the receiver", errno));
         return false;
     }
     proto::Fault fault = reader_.commit(static_cast<std::size_t>(got));
@@ -135,8 +135,8 @@ proto::Fault ControlLink::handle_frame() {
 void ControlLink::flush() {
     while (out_sent_ < out_.size() && state_ != State::over) {
         count_system_call();
-        const ssize_t sent = ::send(socket_.get(), out_.data() + out_sent_,
-                                    out_.size() - out_sent_, MSG_NOSIGNAL);
+        const ssize_t sent =
+            ::send(socket_.get(), out_.data() + out_sent_, out_.size() - out_sent_, MSG_NOSIGNAL);
         if (sent >= 0) {
             out_sent_ += static_cast<std::size_t>(sent);
         } else if (errno == EAGAIN) {

@@ -13,8 +13,8 @@ void StreamContext::fail(const SourceEntry& entry, const SourceProblem& problem)
     if (problem.error_number == 0) {
         callbacks.file_failed({problem.kind, fmt::format("{}: {}", path, problem.what), 0});
     } else {
-        callbacks.file_failed(system_error(
-            problem.kind, fmt::format("{}: {}", path, problem.what), problem.error_number));
+        callbacks.file_failed(system_error(problem.kind, fmt::format("{}: {}", path, problem.what),
+                                           problem.error_number));
     }
 }
 
@@ -28,10 +28,12 @@ Status StreamContext::connect() {
 
 DataStream::DataStream(StreamSettings settings, StreamCallbacks callbacks, WorkQueue& queue,
                        StreamTotals& totals)
-    : context_(std::move(settings), std::move(callbacks), totals), queue_(queue),
-      small_(context_), large_(context_), thread_([this] { run(); }) {}
+    : context_(std::move(settings), std::move(callbacks), totals), queue_(queue), small_(context_),
+      large_(context_), thread_([this] { run(); }) {}
 
-DataStream::~DataStream() { thread_.join(); }
+DataStream::~DataStream() {
+    thread_.join();
+}
 
 void DataStream::run() {
     // sendfile(2) raises SIGPIPE where the peer has closed, and has no flag against it. The rest of

@@ -11,7 +11,9 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-double seconds(std::uint64_t microseconds) { return static_cast<double>(microseconds) / 1e6; }
+double seconds(std::uint64_t microseconds) {
+    return static_cast<double>(microseconds) / 1e6;
+}
 
 Json receiver_account(const proto::Done& done) {
     return {{"files", done.files},
@@ -77,18 +79,18 @@ public:
         if (report.failure) {
             log_error(report.failure->message);
         }
-        Json event = {{"event", "summary"},
-                      {"exit_code", static_cast<int>(report.exit_code)},
-                      {"error", report.failure ? Json(report.failure->message) : Json(nullptr)},
-                      {"dry_run", report.dry_run},
-                      {"files_sent", report.files_sent},
-                      {"bytes_sent", report.bytes.total()},
-                      {"failed", report.failed},
-                      {"skipped", report.skipped},
-                      {"seconds", report.seconds},
-                      {"sender", sender_account(report)},
-                      {"receiver",
-                       report.receiver ? receiver_account(*report.receiver) : Json(nullptr)}};
+        Json event = {
+            {"event", "summary"},
+            {"exit_code", static_cast<int>(report.exit_code)},
+            {"error", report.failure ? Json(report.failure->message) : Json(nullptr)},
+            {"dry_run", report.dry_run},
+            {"files_sent", report.files_sent},
+            {"bytes_sent", report.bytes.total()},
+            {"failed", report.failed},
+            {"skipped", report.skipped},
+            {"seconds", report.seconds},
+            {"sender", sender_account(report)},
+            {"receiver", report.receiver ? receiver_account(*report.receiver) : Json(nullptr)}};
         if (report.dry_run) {
             event["would_send_files"] = report.would_send_files;
             event["would_send_bytes"] = report.would_send_bytes;
@@ -101,8 +103,7 @@ private:
 
     static void write(const Json& event) {
         // Texts are escaped already; the replacement keeps dump() from throwing all the same.
-        const std::string line =
-            event.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+        const std::string line = event.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
         std::fputs(line.c_str(), stdout);
         std::fflush(stdout);
     }
@@ -113,6 +114,8 @@ private:
 
 } // namespace
 
-std::unique_ptr<SenderObserver> make_json_observer() { return std::make_unique<JsonObserver>(); }
+std::unique_ptr<SenderObserver> make_json_observer() {
+    return std::make_unique<JsonObserver>();
+}
 
 } // namespace sluice

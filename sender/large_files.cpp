@@ -40,7 +40,7 @@ Status LargeFiles::send(const SourceEntry& entry, const SourceFile& source) {
         }
         const std::uint64_t left = segment.end - extent.offset;
         extent.length = segment.hole ? left : std::min(left, kExtentBytes);
-        extent.encoding = segment.hole ? proto::Encoding::hole
+        extent.encoding = segment.hole                        ? proto::Encoding::hole
                           : worth_compressing(extent, source) ? proto::Encoding::zstd
                                                               : proto::Encoding::raw;
         Result<Fate> fate = send_extent(extent, entry, source);
@@ -76,8 +76,7 @@ Result<LargeFiles::Fate> LargeFiles::send_extent(const proto::Extent& extent,
     return Fate::sent;
 }
 
-Result<LargeFiles::Fate> LargeFiles::send_raw(const proto::Extent& extent,
-                                              const SourceEntry& entry,
+Result<LargeFiles::Fate> LargeFiles::send_raw(const proto::Extent& extent, const SourceEntry& entry,
                                               const SourceFile& source) {
     // MSG_MORE: the header shares a segment with the first of the payload.
     Status sent_header = context_.socket.send(std::exchange(pending_, {}), true);
@@ -108,9 +107,8 @@ Result<LargeFiles::Fate> LargeFiles::send_compressed(const proto::Extent& extent
                                                      const SourceEntry& entry,
                                                      const SourceFile& source) {
     for (std::uint64_t done = 0; done < extent.length;) {
-        const std::size_t length =
-            static_cast<std::size_t>(std::min<std::uint64_t>(extent.length - done,
-                                                             proto::kMaxBlockBytes));
+        const std::size_t length = static_cast<std::size_t>(
+            std::min<std::uint64_t>(extent.length - done, proto::kMaxBlockBytes));
         const auto memory = std::span(raw_).subspan(proto::kBlockHeaderBytes, length);
         const std::int64_t got = source.read(extent.offset + done, memory);
         if (got < 0) {
@@ -162,11 +160,10 @@ bool LargeFiles::worth_compressing(const proto::Extent& extent, const SourceFile
 }
 
 // The extent was announced with a length that can no longer be kept. Nothing is made up in place of
-// the missing bytes. Instead of a block the abort itself can be sent; in the middle of a raw payload
-// there is no place for a frame: the receiver is told on the control connection, and this
+// the missing bytes. Instead of a block the abort itself can be sent; in the middle of a raw
+// payload there is no place for a frame: the receiver is told on the control connection, and this
 // connection is ended and replaced.
-Result<LargeFiles::Fate> LargeFiles::withdraw(const proto::Extent& extent,
-                                              const SourceEntry& entry,
+Result<LargeFiles::Fate> LargeFiles::withdraw(const proto::Extent& extent, const SourceEntry& entry,
                                               const SourceProblem& problem) {
     context_.fail(entry, problem);
     if (extent.encoding == proto::Encoding::zstd) {

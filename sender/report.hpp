@@ -17,9 +17,9 @@ struct SenderReport {
     ExitCode exit_code = ExitCode::done;
     std::optional<Error> failure; // what ended the run early
     std::uint64_t files_sent = 0;
-    std::uint64_t failed = 0;   // sources that could not be sent, files that could not be stored
-    std::uint64_t skipped = 0;  // special files
-    PathBytes bytes;            // file bytes sent
+    std::uint64_t failed = 0;  // sources that could not be sent, files that could not be stored
+    std::uint64_t skipped = 0; // special files
+    PathBytes bytes;           // file bytes sent
     std::uint64_t compressed_to = 0; // what bytes.compressed became on the wire
     Usage usage;
     double seconds = 0;

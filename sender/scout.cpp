@@ -88,7 +88,9 @@ Scout::Scout(const SenderOptions& options, ScoutCallbacks callbacks, WorkQueue& 
     : options_(options), callbacks_(std::move(callbacks)), queue_(queue), found_(found),
       cancel_fd_(cancel_fd), thread_([this] { run(); }) {}
 
-Scout::~Scout() { thread_.join(); }
+Scout::~Scout() {
+    thread_.join();
+}
 
 void Scout::welcome(std::vector<bool> fresh_roots) {
     {

@@ -29,8 +29,8 @@ constexpr std::chrono::milliseconds kReasonGrace{2'000};
 
 // Lives on the thread of run(); the scout and the streams post to its loop.
 //
-// Scouting --connected--> Opening --welcome--> Sending --all streams ended--> Confirming --done--> over
-// Any failure leads to over at once.
+// Scouting --connected--> Opening --welcome--> Sending --all streams ended--> Confirming --done-->
+// over Any failure leads to over at once.
 class Sender::Engine {
 public:
     Engine(SenderOptions options, SenderObserver& observer)
@@ -82,7 +82,7 @@ private:
     SenderReport report_;
     std::uint64_t failed_changed_ = 0;  // of report_.failed: sources that vanished or changed
     std::uint64_t stored_failures_ = 0; // of report_.failed: files that the receiver named
-    std::uint64_t unchanged_ = 0;      // files and their bytes that the receiver has already
+    std::uint64_t unchanged_ = 0;       // files and their bytes that the receiver has already
     std::uint64_t unchanged_bytes_ = 0;
     bool over_ = false;
 
@@ -92,7 +92,7 @@ private:
     StreamTotals totals_;
     std::vector<std::shared_ptr<const SourceRoot>> roots_;
     bool roots_listed_ = false; // in the request, so that the receiver says which are fresh
-    std::string congestion_;     // of the data connections
+    std::string congestion_;    // of the data connections
     std::unique_ptr<ControlLink> control_;
     std::unique_ptr<Timer> progress_timer_;
     std::unique_ptr<Timer> reason_timer_;
@@ -110,9 +110,13 @@ Sender::Sender(SenderOptions options, SenderObserver& observer)
 
 Sender::~Sender() = default;
 
-SenderReport Sender::run(bool handle_signals) { return engine_->run(handle_signals); }
+SenderReport Sender::run(bool handle_signals) {
+    return engine_->run(handle_signals);
+}
 
-void Sender::stop() { engine_->stop(); }
+void Sender::stop() {
+    engine_->stop();
+}
 
 SenderReport Sender::Engine::run(bool handle_signals) {
     const Usage before = thread_usage();
@@ -120,12 +124,12 @@ SenderReport Sender::Engine::run(bool handle_signals) {
     std::vector<std::unique_ptr<SignalWatcher>> signals;
     if (handle_signals) {
         for (const int number : {SIGINT, SIGTERM, SIGHUP}) {
-            signals.push_back(std::make_unique<SignalWatcher>(
-                loop_, number, [this] { fail({ErrorKind::interrupted, "interrupted", 0}); }));
+            signals.push_back(std::make_unique<SignalWatcher>(loop_, number, [this] {
+                fail({ErrorKind::interrupted, "interrupted", 0});
+            }));
         }
     }
-    progress_timer_ =
-        std::make_unique<Timer>(loop_, [this] { observer_.progress(sample()); });
+    progress_timer_ = std::make_unique<Timer>(loop_, [this] { observer_.progress(sample()); });
     progress_timer_->start(kProgressInterval, kProgressInterval);
     reason_timer_ = std::make_unique<Timer>(loop_, [this] {
         control_->read_pending(); // this process may have been stopped for longer than the grace
@@ -165,9 +169,8 @@ void Sender::Engine::start_scout() {
                                  std::vector<std::shared_ptr<const SourceRoot>> roots) {
         // std::function wants to copy what it holds.
         auto shared = std::make_shared<UniqueFd>(std::move(socket));
-        loop_.post([this, shared, roots = std::move(roots)] {
-            connected(std::move(*shared), roots);
-        });
+        loop_.post(
+            [this, shared, roots = std::move(roots)] { connected(std::move(*shared), roots); });
     };
     callbacks.offer = [this](Chunk entries) {
         loop_.post([this, entries = std::move(entries)]() mutable { offer(std::move(entries)); });
@@ -182,8 +185,8 @@ void Sender::Engine::start_scout() {
     callbacks.ended = [this](std::optional<Error> error) {
         loop_.post([this, error = std::move(error)] { scout_ended(error); });
     };
-    scout_ = std::make_unique<Scout>(options_, std::move(callbacks), queue_, found_,
-                                     cancel_fd_.get());
+    scout_ =
+        std::make_unique<Scout>(options_, std::move(callbacks), queue_, found_, cancel_fd_.get());
 }
 
 void Sender::Engine::connected(UniqueFd socket,
@@ -387,8 +390,8 @@ void Sender::Engine::confirmed(const proto::Done& done) {
     const std::uint64_t sent = totals_.files_sent;
     if (done.files + done.failed < sent) {
         fail({ErrorKind::protocol,
-              fmt::format("the receiver accounts for {} of {} files only",
-                          done.files + done.failed, sent),
+              fmt::format("the receiver accounts for {} of {} files only", done.files + done.failed,
+                          sent),
               0});
         return;
     }
@@ -401,10 +404,10 @@ void Sender::Engine::confirmed(const proto::Done& done) {
 void Sender::Engine::file_error(const proto::FileError& message) {
     ++report_.failed;
     ++stored_failures_;
-    observer_.file_failed({ErrorKind::some_files,
-                           fmt::format("{}: not stored: {}", escape(message.path),
-                                       escape(message.text)),
-                           message.error_number});
+    observer_.file_failed(
+        {ErrorKind::some_files,
+         fmt::format("{}: not stored: {}", escape(message.path), escape(message.text)),
+         message.error_number});
 }
 
 void Sender::Engine::file_failed(const Error& error) {
@@ -419,9 +422,9 @@ void Sender::Engine::fail(Error error) {
     }
     if (control_ && error.kind == ErrorKind::interrupted) {
         proto::Bytes frame;
-        proto::encode(proto::ErrorMessage{static_cast<std::uint16_t>(exit_code(error.kind)),
-                                          error.message},
-                      frame);
+        proto::encode(
+            proto::ErrorMessage{static_cast<std::uint16_t>(exit_code(error.kind)), error.message},
+            frame);
         control_->send_last(frame);
     }
     report_.failure = std::move(error);

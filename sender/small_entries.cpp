@@ -48,9 +48,9 @@ Status SmallEntries::add_file(const SourceEntry& entry, const SourceFile& source
     if (Status room = make_room(entry.wire_path.size(), source.size()); !room) {
         return room;
     }
-    const auto content = writer_.reserve_file({proto::RecordKind::file, source.mode(),
-                                               source.mtime(), entry.wire_path, {}},
-                                              source.size());
+    const auto content = writer_.reserve_file(
+        {proto::RecordKind::file, source.mode(), source.mtime(), entry.wire_path, {}},
+        source.size());
     const std::int64_t got = content.empty() ? 0 : source.read(0, content);
     if (got < 0) {
         context_.fail(entry, {ErrorKind::some_files, "cannot read", static_cast<int>(-got)});

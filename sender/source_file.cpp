@@ -36,7 +36,9 @@ std::variant<SourceFile, SourceProblem> SourceFile::open(const SourceEntry& entr
     return file;
 }
 
-std::uint32_t SourceFile::mode() const noexcept { return status_.st_mode & 0777U; }
+std::uint32_t SourceFile::mode() const noexcept {
+    return status_.st_mode & 0777U;
+}
 
 proto::Timestamp SourceFile::mtime() const noexcept {
     return {status_.st_mtim.tv_sec, static_cast<std::uint32_t>(status_.st_mtim.tv_nsec)};

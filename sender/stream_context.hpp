@@ -43,10 +43,10 @@ struct StreamSettings {
 
 // Called on the stream's thread.
 struct StreamCallbacks {
-    std::function<void(Error)> file_failed;          // the others go on
-    std::function<void(std::string)> detail;         // for -v
+    std::function<void(Error)> file_failed;           // the others go on
+    std::function<void(std::string)> detail;          // for -v
     std::function<void(std::uint64_t id)> abort_file; // tell the receiver on the control connection
-    std::function<void(std::optional<Error>)> ended; // once; an Error: the stream broke
+    std::function<void(std::optional<Error>)> ended;  // once; an Error: the stream broke
 };
 
 struct StreamContext {

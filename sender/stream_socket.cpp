@@ -35,8 +35,8 @@ Status StreamSocket::connect() {
 Status StreamSocket::send(proto::ByteView bytes, bool more) {
     while (!bytes.empty()) {
         count_system_call();
-        const ssize_t sent = ::send(socket_.get(), bytes.data(), bytes.size(),
-                                    MSG_NOSIGNAL | (more ? MSG_MORE : 0));
+        const ssize_t sent =
+            ::send(socket_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL | (more ? MSG_MORE : 0));
         if (sent >= 0) {
             bytes = bytes.subspan(static_cast<std::size_t>(sent));
         } else if (errno == EAGAIN) {
@@ -84,10 +84,9 @@ Status StreamSocket::wait_until_writable() {
 }
 
 Error StreamSocket::broken(int error_number) const {
-    return system_error(ErrorKind::network,
-                        fmt::format("lost the data connection to {}:{}", target_.host,
-                                    target_.port),
-                        error_number);
+    return system_error(
+        ErrorKind::network,
+        fmt::format("lost the data connection to {}:{}", target_.host, target_.port), error_number);
 }
 
 } // namespace sluice

@@ -79,9 +79,9 @@ std::string summary(const SenderReport& report) {
                                                             {report.bytes.inlined, "inline"},
                                                             {report.bytes.compressed, "zstd"}}));
         if (report.bytes.compressed > 0) {
-            text += fmt::format("            zstd made {} of {}\n",
-                                format_bytes(report.compressed_to),
-                                format_bytes(report.bytes.compressed));
+            text +=
+                fmt::format("            zstd made {} of {}\n", format_bytes(report.compressed_to),
+                            format_bytes(report.bytes.compressed));
         }
         text += fmt::format("  receiver: {}\n", list_parts({{done.bytes_spliced, "splice"},
                                                             {done.bytes_copied, "copied"},
@@ -89,9 +89,8 @@ std::string summary(const SenderReport& report) {
                                                             {done.bytes_decompressed, "zstd"}}));
     }
     text += fmt::format("  sender:   {}\n", describe_usage(report.usage));
-    text += fmt::format(
-        "  receiver: {}\n",
-        describe_usage({done.cpu_us, done.system_calls, done.context_switches}));
+    text += fmt::format("  receiver: {}\n",
+                        describe_usage({done.cpu_us, done.system_calls, done.context_switches}));
     return text;
 }
 

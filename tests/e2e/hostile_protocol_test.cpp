@@ -346,9 +346,8 @@ TEST_CASE("an error frame from the sender ends its session without an answer") {
     CHECK((answer.type == FrameType::error && answer.body.empty())); // the end of the stream
     sandbox.check_survived();
     const Process& process = sandbox.receiver().process();
-    eventually("the reason is in the log", [&] {
-        return process.err().find("I give up\\n\\x1b[31m") != std::string::npos;
-    });
+    eventually("the reason is in the log",
+               [&] { return process.err().find("I give up\\n\\x1b[31m") != std::string::npos; });
     CHECK(process.err().find('\x1b') == std::string::npos);
 }
 
@@ -360,9 +359,8 @@ TEST_CASE("an error frame on a data connection ends the session with the sender'
     read_refusal(session.control);
     sandbox.check_survived();
     const Process& process = sandbox.receiver().process();
-    eventually("the reason is in the log", [&] {
-        return process.err().find("the disk caught fire") != std::string::npos;
-    });
+    eventually("the reason is in the log",
+               [&] { return process.err().find("the disk caught fire") != std::string::npos; });
 }
 
 TEST_CASE("an error frame with a code that nobody knows ends the session") {

@@ -1,5 +1,5 @@
-// A program run by a test: its output is kept in files, its end is waited for with a time limit, and
-// it does not outlive the test.
+// A program run by a test: its output is kept in files, its end is waited for with a time limit,
+// and it does not outlive the test.
 #pragma once
 
 #include "tests/support/temp_dir.hpp"
@@ -20,7 +20,8 @@ namespace sluice::test {
 
 class Process {
 public:
-    // Starts `arguments[0]` with standard output and error going to files in a directory of its own.
+    // Starts `arguments[0]` with standard output and error going to files in a directory of its
+    // own.
     explicit Process(std::vector<std::string> arguments) {
         directory_.write_file("out", "");
         directory_.write_file("err", "");
@@ -87,8 +88,8 @@ public:
     // Descriptors that it has open now.
     [[nodiscard]] std::size_t open_descriptors() const {
         std::size_t count = 0;
-        for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator(
-                 "/proc/" + std::to_string(pid_) + "/fd")) {
+        for ([[maybe_unused]] const auto& entry :
+             std::filesystem::directory_iterator("/proc/" + std::to_string(pid_) + "/fd")) {
             ++count;
         }
         return count;

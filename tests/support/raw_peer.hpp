@@ -96,8 +96,7 @@ public:
         std::string payload(bytes, '\0');
         std::size_t filled = 0;
         while (filled < bytes) {
-            const ssize_t got =
-                ::recv(socket_.get(), payload.data() + filled, bytes - filled, 0);
+            const ssize_t got = ::recv(socket_.get(), payload.data() + filled, bytes - filled, 0);
             if (got <= 0) {
                 break;
             }

@@ -22,7 +22,7 @@ public:
         const std::string script = "mount -t tmpfs -o size=16m tmpfs \"$1\" && cd \"$1\" && " +
                                    prepare + " && cd / && exec \"$2\" --port 0 \"$1\"";
         receiver_.emplace(std::vector<std::string>{"unshare", "--mount", "sh", "-c", script, "sh",
-                                                   mount_point_.path(), SLUICE_RECV});
+                                                   mount_point_.path(), kRecvProgram});
         inside_ =
             "/proc/" + std::to_string(receiver_->process().pid()) + "/root" + mount_point_.path();
         free_ = free_bytes();
@@ -198,7 +198,7 @@ TEST_CASE("a receiver with few descriptors survives what it cannot do and serves
         return;
     }
     const TempDir inbox;
-    WrappedReceiver receiver({"prlimit", "--nofile=40", SLUICE_RECV, "--port", "0", inbox.path()});
+    WrappedReceiver receiver({"prlimit", "--nofile=40", kRecvProgram, "--port", "0", inbox.path()});
     const std::size_t before = receiver.process().open_descriptors();
     const TempDir source;
     for (int directory = 0; directory < 100; ++directory) {

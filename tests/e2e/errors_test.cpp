@@ -63,7 +63,7 @@ TEST_CASE("a wrong command line of the sender is answered with one line") {
                                                    {"--send-path", "teleport", "source", "host:"},
                                                    {"--publish", "never", "source", "host:"},
                                                    {"-q", "-v", "source", "host:"}}));
-    std::vector<std::string> command{SLUICE_SEND};
+    std::vector<std::string> command{kSendProgram};
     command.insert(command.end(), arguments.begin(), arguments.end());
     INFO(Catch::StringMaker<std::vector<std::string>>::convert(arguments));
     check_exit(run(command), 1, "sluice-send: ");
@@ -81,14 +81,14 @@ TEST_CASE("a wrong command line of the receiver is answered with one line") {
                                                    {"--grace", "soon", "."},
                                                    {"--receive-path", "sendfile", "."},
                                                    {"-q", "-v", "."}}));
-    std::vector<std::string> command{SLUICE_RECV};
+    std::vector<std::string> command{kRecvProgram};
     command.insert(command.end(), arguments.begin(), arguments.end());
     INFO(Catch::StringMaker<std::vector<std::string>>::convert(arguments));
     check_exit(run(command), 1, "sluice-recv: ");
 }
 
-TEST_CASE("--help and --version go to standard output") {
-    const std::string program = GENERATE(SLUICE_SEND, SLUICE_RECV);
+TEST_CASE("option --help and --version go to standard output") {
+    const std::string program = GENERATE(kSendProgram, kRecvProgram);
     for (const char* const option : {"--help", "-h", "--version"}) {
         INFO(program << ' ' << option);
         const Finished finished = run({program, option});
@@ -102,14 +102,14 @@ TEST_CASE("a port on which nobody listens is named") {
     const TempDir source;
     source.write_file("file", "x");
     const std::string port = closed_port();
-    check_exit(run({SLUICE_SEND, "-p", port, source.path("file"), "127.0.0.1:"}), 10,
+    check_exit(run({kSendProgram, "-p", port, source.path("file"), "127.0.0.1:"}), 10,
                "127.0.0.1:" + port);
 }
 
 TEST_CASE("a host that does not exist is named") {
     const TempDir source;
     source.write_file("file", "x");
-    check_exit(run({SLUICE_SEND, source.path("file"), "no-such-host.invalid:"}), 10,
+    check_exit(run({kSendProgram, source.path("file"), "no-such-host.invalid:"}), 10,
                "no-such-host.invalid");
 }
 
@@ -150,7 +150,7 @@ TEST_CASE("sources that may not be read are reported, and the others go") {
         const std::vector<std::string> as_nobody = {"setpriv", "--reuid=65534", "--regid=65534",
                                                     "--clear-groups"};
         std::vector<std::string> probe = as_nobody;
-        probe.insert(probe.end(), {SLUICE_SEND, "--version"});
+        probe.insert(probe.end(), {kSendProgram, "--version"});
         if (run(probe).code != 0) {
             skip("cannot run the sender as nobody");
             return;
@@ -168,7 +168,7 @@ TEST_CASE("sources that may not be read are reported, and the others go") {
     CHECK_FALSE(destination.exists("tree/secret"));
 }
 
-TEST_CASE("--min-free refuses when less would stay free") {
+TEST_CASE("option --min-free refuses when less would stay free") {
     const TempDir source;
     const TempDir destination;
     source.write_file("file", "x");
@@ -180,7 +180,7 @@ TEST_CASE("--min-free refuses when less would stay free") {
 TEST_CASE("listening on more than loopback takes --insecure") {
     const TempDir destination;
     const std::string address = GENERATE("0.0.0.0", "::");
-    check_exit(run({SLUICE_RECV, "-p", "0", "--listen", address, destination.path()}), 5,
+    check_exit(run({kRecvProgram, "-p", "0", "--listen", address, destination.path()}), 5,
                "--insecure");
     if (address == "0.0.0.0") {
         ReceiverProcess receiver(destination.path(), {"--listen", address, "--insecure"});
@@ -190,9 +190,9 @@ TEST_CASE("listening on more than loopback takes --insecure") {
 
 TEST_CASE("a receiver that cannot start says why") {
     const TempDir destination;
-    check_exit(run({SLUICE_RECV, "-p", "0", destination.path("missing")}), 11, "missing");
+    check_exit(run({kRecvProgram, "-p", "0", destination.path("missing")}), 11, "missing");
     const ReceiverProcess receiver(destination.path());
-    check_exit(run({SLUICE_RECV, "-p", receiver.port(), destination.path()}), 10,
+    check_exit(run({kRecvProgram, "-p", receiver.port(), destination.path()}), 10,
                "127.0.0.1:" + receiver.port());
 }
 

@@ -35,7 +35,7 @@ public:
     // Starts a sender with one data stream.
     [[nodiscard]] std::unique_ptr<Process> start_sender(const std::vector<std::string>& arguments) {
         std::vector<std::string> command{
-            SLUICE_SEND, "--port", std::to_string(local_port(listener_.get())), "--streams", "1"};
+            kSendProgram, "--port", std::to_string(local_port(listener_.get())), "--streams", "1"};
         command.insert(command.end(), arguments.begin(), arguments.end());
         command.emplace_back("127.0.0.1:");
         return std::make_unique<Process>(std::move(command));

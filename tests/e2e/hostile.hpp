@@ -269,7 +269,7 @@ public:
     }
 
 private:
-    TempDir outer_;
+    TempDir outer_{TempDir::quick_base()};
     std::map<std::string, std::string> before_;
     std::unique_ptr<ReceiverProcess> receiver_;
     std::size_t descriptors_ = 0;

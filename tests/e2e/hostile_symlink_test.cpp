@@ -212,7 +212,7 @@ TEST_CASE("a planted symbolic link in the place of the work area is not followed
     sandbox.check_survived();
 
     sandbox.outer().symlink("../outside", "inbox/.sluice");
-    const Finished second = run({SLUICE_RECV, "--port", "0", "--once", sandbox.inbox()});
+    const Finished second = run({kRecvProgram, "--port", "0", "--once", sandbox.inbox()});
     CHECK(second.code == 5);
     CHECK(second.err.find(".sluice") != std::string::npos);
     sandbox.check_outside_untouched();

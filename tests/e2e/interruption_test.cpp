@@ -219,7 +219,7 @@ TEST_CASE("one session more than --max-sessions is refused, and served when ther
     CHECK(destination.read_file("file") == "x");
 }
 
-TEST_CASE("--once ends the receiver with the result of its session") {
+TEST_CASE("option --once ends the receiver with the result of its session") {
     const TempDir source;
     const TempDir destination;
     source.write_file("tree/file", "x");

@@ -1,6 +1,7 @@
 // Either program is killed at random moments of a push. Whatever happens, a name at the destination
 // holds the old content, the new content, or nothing: never a part.
 #include "tests/support/programs.hpp"
+#include "tests/support/sanitizers.hpp"
 #include "tests/support/scratch_file.hpp"
 
 #include <iostream>
@@ -13,18 +14,7 @@ using namespace sluice::test;
 
 namespace {
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr int kMoments = 6;
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-constexpr int kMoments = 6;
-#else
-constexpr int kMoments = 50;
-#endif
-#else
-constexpr int kMoments = 50;
-#endif
-
+constexpr int kMoments = kSanitized ? 6 : 50;
 constexpr int kSmallFiles = 300;
 constexpr std::size_t kLargeBytes = std::size_t{20} << 20;
 

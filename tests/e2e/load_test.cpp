@@ -1,5 +1,6 @@
 // Many senders at once.
 #include "tests/support/programs.hpp"
+#include "tests/support/sanitizers.hpp"
 
 #include <fstream>
 #include <memory>
@@ -9,18 +10,6 @@ using namespace sluice;
 using namespace sluice::test;
 
 namespace {
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr bool kSanitized = true;
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-constexpr bool kSanitized = true;
-#else
-constexpr bool kSanitized = false;
-#endif
-#else
-constexpr bool kSanitized = false;
-#endif
 
 constexpr int kSenders = kSanitized ? 40 : 200;
 constexpr int kFiles = 100;

@@ -182,7 +182,7 @@ TEST_CASE("sources may be relative to the current directory, and may be that its
     CHECK(destination.read_file("named") == "x");
 }
 
-TEST_CASE("--ignore-times sends files that look unchanged") {
+TEST_CASE("option --ignore-times sends files that look unchanged") {
     const TempDir source;
     const TempDir destination;
     const ReceiverProcess receiver(destination.path());
@@ -200,7 +200,7 @@ TEST_CASE("--ignore-times sends files that look unchanged") {
     CHECK(differences(describe_tree(source, "tree"), describe_tree(destination, "tree")) == "");
 }
 
-TEST_CASE("--no-preserve leaves modes to the umask and times to the clock") {
+TEST_CASE("option --no-preserve leaves modes to the umask and times to the clock") {
     const TempDir source;
     const TempDir destination;
     const ReceiverProcess receiver(destination.path());
@@ -241,7 +241,7 @@ TEST_CASE("the first matching --include or --exclude decides") {
     CHECK(paths == std::vector<std::string>{".", "a.c", "dir", "dir/b.c", "keep.o"});
 }
 
-TEST_CASE("--dry-run lists what would be sent and changes nothing") {
+TEST_CASE("option --dry-run lists what would be sent and changes nothing") {
     const TempDir source;
     const TempDir destination;
     const ReceiverProcess receiver(destination.path());
@@ -272,7 +272,7 @@ TEST_CASE("--dry-run lists what would be sent and changes nothing") {
     CHECK(touched(before, describe_tree(destination)) == "");
 }
 
-TEST_CASE("-z compresses text and leaves random data alone") {
+TEST_CASE("option -z compresses text and leaves random data alone") {
     const TempDir source;
     const TempDir destination;
     const ReceiverProcess receiver(destination.path());
@@ -347,7 +347,7 @@ TEST_CASE("the summary for people names the paths as well") {
     CHECK(contains(sent.err, "splice 3.15 MB"));
 }
 
-TEST_CASE("--quiet prints nothing when all goes well") {
+TEST_CASE("option --quiet prints nothing when all goes well") {
     const TempDir source;
     const TempDir destination;
     const ReceiverProcess receiver(destination.path());
@@ -439,8 +439,8 @@ TEST_CASE("transfers work over IPv6") {
     const TempDir destination;
     source.write_file("file", random_bytes(1'000'000, 1));
     const ReceiverProcess receiver(destination.path(), {"--listen", "::1"});
-    CHECK(run({SLUICE_SEND, "-p", receiver.port(), source.path("file"), "[::1]:dir/"}).code == 0);
-    CHECK(run({SLUICE_SEND, source.path("file"), "sluice://[::1]:" + receiver.port() + "/url"})
+    CHECK(run({kSendProgram, "-p", receiver.port(), source.path("file"), "[::1]:dir/"}).code == 0);
+    CHECK(run({kSendProgram, source.path("file"), "sluice://[::1]:" + receiver.port() + "/url"})
               .code == 0);
     CHECK(destination.read_file("dir/file") == source.read_file("file"));
     CHECK(destination.read_file("url") == source.read_file("file"));

@@ -10,7 +10,7 @@
 using namespace sluice;
 using namespace sluice::test;
 
-TEST_CASE("--publish decides when files of a new tree appear") {
+TEST_CASE("option --publish decides when files of a new tree appear") {
     const TempDir destination;
     const ReceiverProcess receiver(destination.path());
     const bool by_file = GENERATE(false, true);
@@ -63,7 +63,7 @@ TEST_CASE("--publish decides when files of a new tree appear") {
     CHECK(destination.status("tree/2").st_size == 100'000);
 }
 
-TEST_CASE("--publish file brings the same tree") {
+TEST_CASE("option --publish file brings the same tree") {
     const TempDir source;
     const TempDir destination;
     const ReceiverProcess receiver(destination.path());

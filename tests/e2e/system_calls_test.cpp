@@ -1,6 +1,7 @@
 // What the kernel sees of a large push: file bytes go through sendfile and splice and nothing else.
 #include "common/unique_fd.hpp"
 #include "tests/e2e/wrapped_receiver.hpp"
+#include "tests/support/sanitizers.hpp"
 
 #include <fstream>
 #include <iostream>
@@ -11,18 +12,6 @@ using namespace sluice;
 using namespace sluice::test;
 
 namespace {
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr bool kSanitized = true;
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-constexpr bool kSanitized = true;
-#else
-constexpr bool kSanitized = false;
-#endif
-#else
-constexpr bool kSanitized = false;
-#endif
 
 constexpr std::uint64_t kGiB = std::uint64_t{1} << 30;
 constexpr std::size_t kMostCalls = 20'000;
@@ -122,7 +111,7 @@ void push_traced(const TempDir& directory, const std::string& strace_option,
     };
     directory.make_dir("inbox");
     WrappedReceiver receiver(
-        traced("receiver.trace", {SLUICE_RECV, "--port", "0", "--once", "--receive-path",
+        traced("receiver.trace", {kRecvProgram, "--port", "0", "--once", "--receive-path",
                                   receive_path, directory.path("inbox")}));
     const Finished sent =
         run(traced("sender.trace",

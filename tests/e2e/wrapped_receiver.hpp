@@ -32,7 +32,7 @@ public:
     [[nodiscard]] const std::string& port() const noexcept { return port_; }
     [[nodiscard]] std::vector<std::string> send_command(const std::vector<std::string>& arguments,
                                                         const std::string& path = "") const {
-        std::vector<std::string> command{SLUICE_SEND, "--port", port_};
+        std::vector<std::string> command{kSendProgram, "--port", port_};
         command.insert(command.end(), arguments.begin(), arguments.end());
         command.push_back("127.0.0.1:" + path);
         return command;

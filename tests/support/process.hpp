@@ -18,6 +18,14 @@
 
 namespace sluice::test {
 
+// The programs under test, found from where the tests are in the build directory: a path in a
+// definition would keep compiler caches from working across directories.
+inline std::string program_path(const char* from_tests) {
+    return std::filesystem::read_symlink("/proc/self/exe").parent_path() / from_tests;
+}
+inline const std::string kSendProgram = program_path("../sender/sluice-send");
+inline const std::string kRecvProgram = program_path("../receiver/sluice-recv");
+
 class Process {
 public:
     // Starts `arguments[0]` with standard output and error going to files in a directory of its

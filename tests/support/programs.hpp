@@ -40,7 +40,7 @@ public:
 private:
     static std::vector<std::string> command(const std::string& directory,
                                             std::vector<std::string> options) {
-        std::vector<std::string> arguments{SLUICE_RECV, "--port", "0"};
+        std::vector<std::string> arguments{kRecvProgram, "--port", "0"};
         arguments.insert(arguments.end(), options.begin(), options.end());
         arguments.push_back(directory);
         return arguments;
@@ -55,7 +55,7 @@ private:
 inline std::vector<std::string> send_command(const ReceiverProcess& receiver,
                                              std::vector<std::string> arguments,
                                              const std::string& path = "") {
-    std::vector<std::string> command{SLUICE_SEND, "--port", receiver.port()};
+    std::vector<std::string> command{kSendProgram, "--port", receiver.port()};
     command.insert(command.end(), arguments.begin(), arguments.end());
     command.push_back("127.0.0.1:" + path);
     return command;

@@ -266,11 +266,12 @@ Result<std::string> choose_congestion(int connected, const std::string& setting)
         UniqueFd::adopt(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_TCP));
     if (setting != "auto") {
         if (!set_algorithm(probe.get(), setting)) {
+            const int error = errno;
             return system_error(ErrorKind::usage,
                                 fmt::format("cannot use congestion control '{}' (see sysctl "
                                             "net.ipv4.tcp_allowed_congestion_control)",
                                             setting),
-                                errno);
+                                error);
         }
         return setting;
     }

@@ -200,12 +200,15 @@ void ControlConnection::publish_if_finished() {
     if (finishing == nullptr) {
         return;
     }
-    const Session::Streams streams = session_->streams();
-    if (streams.joined > finishing->finish.streams) {
+    switch (session_->finish_streams(finishing->finish.streams)) {
+    case Session::Streams::waiting: return;
+    case Session::Streams::complete: break;
+    case Session::Streams::too_many:
         fail({ErrorKind::protocol, "the sender finished before all of its data connections", 0});
         return;
     }
-    if (streams.ended < finishing->finish.streams) {
+    if (const std::optional<Error> failure = session_->failure(); failure) {
+        fail(*failure); // its news may still be on the way
         return;
     }
     const std::uint64_t settled = session_->store().counts().settled;

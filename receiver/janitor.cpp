@@ -1,10 +1,18 @@
 #include "receiver/janitor.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <iterator>
 #include <utility>
 
 namespace sluice {
+
+namespace {
+
+// Between tries to remove what could not be removed.
+constexpr std::chrono::milliseconds kRetryInterval{500};
+
+} // namespace
 
 Janitor::Janitor() : thread_([this] { run(); }) {}
 
@@ -28,8 +36,13 @@ void Janitor::dispose(std::unique_ptr<Store> store) {
 void Janitor::run() {
     std::unique_lock lock(mutex_);
     for (;;) {
-        wake_.wait(lock, [this] { return stopping_ || !stores_.empty(); });
-        if (stores_.empty()) {
+        const auto has_news = [this] { return stopping_ || !stores_.empty(); };
+        if (stuck_.empty()) {
+            wake_.wait(lock, has_news);
+        } else {
+            wake_.wait_for(lock, kRetryInterval, has_news);
+        }
+        if (stopping_ && stores_.empty()) {
             return;
         }
         std::deque<std::unique_ptr<Store>> stores = std::move(stuck_);

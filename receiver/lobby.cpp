@@ -20,13 +20,16 @@ class Lobby::Guest {
 public:
     Guest(Lobby& lobby, UniqueFd fd)
         : socket(std::move(fd)), reader(proto::Role::control, true),
-          poll(lobby.loop_, socket.get(), [this, &lobby](Readiness) { read(lobby); }),
+          poll(std::make_unique<Poll>(lobby.loop_, socket.get(),
+                                      [this, &lobby](Readiness) { read(lobby); })),
           timer(lobby.loop_, [this, &lobby] {
               lobby.refuse(this, {ErrorKind::timed_out, "no request came within the deadline"});
           }) {
-        poll.wait_for({true, false});
+        poll->wait_for({true, false});
         timer.start(lobby.deadline_);
     }
+
+    void unwatch() { poll.reset(); }
 
     UniqueFd socket;
 
@@ -64,7 +67,8 @@ private:
     }
 
     void admit(Lobby& lobby) {
-        poll.wait_for({}); // the next owner watches the socket
+        // The next owner may close the socket on its own thread at any time from now on.
+        poll.reset();
         timer.stop();
         const Status admitted = lobby.admit_(socket, reader.role(), reader.type(), reader.body());
         if (admitted) {
@@ -75,7 +79,7 @@ private:
     }
 
     proto::FrameReader reader;
-    Poll poll;
+    std::unique_ptr<Poll> poll;
     Timer timer;
 };
 
@@ -103,6 +107,7 @@ void Lobby::leave(Guest* guest) {
 }
 
 void Lobby::refuse(Guest* guest, const Error& error) {
+    guest->unwatch(); // before the descriptor changes hands
     UniqueFd socket = std::move(guest->socket);
     leave(guest);
     auto farewell = std::make_unique<Farewell>(loop_, std::move(socket), error_frame(error),

@@ -40,10 +40,10 @@ void Session::set_disposer(std::function<void(std::unique_ptr<Store>)> dispose) 
 
 bool Session::add_connection(int socket) {
     const std::scoped_lock lock(mutex_);
-    if (ended_ || failure_ || sockets_.size() >= proto::kMaxStreams || store_->dry_run()) {
+    if (ended_ || failure_ || finished_ || sockets_.size() >= proto::kMaxStreams || store_->dry_run()) {
         return false;
     }
-    ++streams_.joined;
+    ++streams_joined_;
     sockets_.insert(socket);
     return true;
 }
@@ -56,7 +56,7 @@ void Session::remove_connection(int socket) {
 void Session::stream_ended() {
     {
         const std::scoped_lock lock(mutex_);
-        ++streams_.ended;
+        ++streams_ended_;
     }
     wake_();
 }
@@ -107,9 +107,13 @@ std::optional<FailedFile> Session::take_failed_file() {
     return failed;
 }
 
-Session::Streams Session::streams() const {
+Session::Streams Session::finish_streams(std::uint64_t streams) {
     const std::scoped_lock lock(mutex_);
-    return streams_;
+    if (streams_joined_ > streams) {
+        return Streams::too_many;
+    }
+    finished_ = streams_ended_ == streams;
+    return finished_ ? Streams::complete : Streams::waiting;
 }
 
 void Session::end() {

@@ -53,7 +53,7 @@ public:
     void set_waker(std::function<void()> wake) { wake_ = std::move(wake); }
 
     // Data connections: their sockets are shut down when the session ends. False: it takes none (it
-    // has ended, is a dry run, or has proto::kMaxStreams of them).
+    // has ended or is being published, is a dry run, or has proto::kMaxStreams of them).
     [[nodiscard]] bool add_connection(int socket);
     void remove_connection(int socket);
     void stream_ended();
@@ -67,12 +67,10 @@ public:
     [[nodiscard]] std::optional<Error> failure() const;
     // One file that could not be stored, nullopt where there is none to tell of.
     [[nodiscard]] std::optional<FailedFile> take_failed_file();
-    // Data connections that ever joined, and those of them that have ended.
-    struct Streams {
-        std::uint64_t joined = 0;
-        std::uint64_t ended = 0;
-    };
-    [[nodiscard]] Streams streams() const;
+    // Whether as many data connections as the sender's Finish says have joined and ended. `complete`
+    // is said once, and from then on none may join.
+    enum class Streams : std::uint8_t { waiting, complete, too_many };
+    [[nodiscard]] Streams finish_streams(std::uint64_t streams);
     // The session is over: no connection may join, those that are there lose their sockets.
     void end();
 
@@ -96,7 +94,9 @@ private:
     std::optional<Error> failure_;
     std::deque<FailedFile> failed_files_;
     std::size_t failed_bytes_ = 0; // of their paths and texts
-    Streams streams_;
+    std::uint64_t streams_joined_ = 0;
+    std::uint64_t streams_ended_ = 0;
+    bool finished_ = false; // all streams have ended
     std::unordered_set<int> sockets_;
     PathBytes bytes_;
 };

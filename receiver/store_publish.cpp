@@ -181,7 +181,8 @@ Status Store::publish_staged(Publication& publication) {
         make_directories_beneath(root_.fd.get(), std::string(parts.parent), kDefaultDirectoryMode);
     if (!parent.ok()) {
         return system_error(ErrorKind::file_io,
-                            fmt::format("cannot make '{}'", escape(parts.parent)),
+                            fmt::format("cannot make '{}/{}'", escape(root_.path),
+                                        escape(parts.parent)),
                             parent.error_number);
     }
     // The work area is for its owner's eyes only; what is published is not.

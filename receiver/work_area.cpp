@@ -171,6 +171,9 @@ std::string SessionArea::next_name() {
 }
 
 bool SessionArea::remove() {
+    // Removing takes descriptors, and these are needed no more.
+    files_.reset();
+    tree_.reset();
     if (remove_tree(area_.get(), name_) != 0) {
         return false;
     }

@@ -54,7 +54,7 @@ private:
     std::uint64_t id_;
     std::string path_;
     std::vector<std::byte> bytes_;
-    mutable bool written_ = false;
+    mutable std::atomic<bool> written_ = false;
 };
 
 constexpr std::uint64_t kSize = 100'000;

@@ -151,6 +151,40 @@ TEST_CASE("a sender that finishes in the middle of its own data does no damage")
     sandbox.check_survived();
 }
 
+TEST_CASE("a data connection that comes while its session publishes stores nothing") {
+    Sandbox sandbox;
+    proto::Bytes directories;
+    for (int number = 0; number < 4'000; ++number) { // take a while to publish
+        const proto::Bytes frame =
+            batch_frame(proto::RecordKind::directory, "t/" + std::to_string(number), "");
+        directories.insert(directories.end(), frame.begin(), frame.end());
+    }
+    const proto::Bytes late_file = file_frame("late", "too late");
+    const proto::Bytes late_staged = file_frame("t/late", "too late");
+    for (int round = 0; round < 5; ++round) {
+        RawSession session(sandbox.receiver());
+        RawPeer data = session.join();
+        data.send(directories);
+        end_stream(data);
+        session.control.send_message(proto::Finish{1, 0});
+        std::vector<RawPeer> late;
+        for (std::uint16_t stream = 1; stream < 30; ++stream) {
+            late.push_back(session.join(stream));
+            late.back().send(late_file);
+            late.back().send(late_staged);
+        }
+        const bool done = describe(session.control.receive()) == "Done";
+        session.control.close();
+        late.clear();
+        eventually("the session is over", [&] { return !sandbox.outer().exists("inbox/.sluice"); });
+        CHECK((!done || !sandbox.outer().exists("inbox/late")));
+        CHECK((!done || !sandbox.outer().exists("inbox/t/late")));
+        sandbox.outer().remove("inbox/late");
+        sandbox.outer().remove("inbox/t");
+    }
+    sandbox.check_survived();
+}
+
 TEST_CASE("a stream number may be used again when its connection has ended") {
     Sandbox sandbox;
     RawSession session(sandbox.receiver());

@@ -2,6 +2,7 @@
 #include "tests/support/scratch_file.hpp"
 #include "tests/support/store_session.hpp"
 
+#include <atomic>
 #include <iostream>
 #include <thread>
 

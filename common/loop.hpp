@@ -86,8 +86,8 @@ private:
     Impl* impl_; // owned; given to the close callback
 };
 
-// Calls back on a signal (uv_signal_t). When the last watcher of a signal is gone libuv gives it its
-// default disposition.
+// Calls back on a signal (uv_signal_t). When the last watcher of a signal is gone libuv gives it
+// its default disposition.
 class SignalWatcher {
 public:
     using Callback = std::function<void()>;

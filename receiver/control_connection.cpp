@@ -46,6 +46,10 @@ ControlConnection::~ControlConnection() {
 
 void ControlConnection::open(const ReceiverRoot& root, std::uint64_t min_free_bytes,
                              proto::ByteView body) {
+    if (const std::optional<Error> failure = session_->failure(); failure) {
+        fail(*failure); // stopped before it began
+        return;
+    }
     proto::Open request;
     if (const auto fault = proto::decode(body, request); fault != proto::Fault::none) {
         fail({fault >= proto::Fault::path_empty && fault <= proto::Fault::path_reserved

@@ -38,9 +38,26 @@ void Session::set_disposer(std::function<void(std::unique_ptr<Store>)> dispose) 
     dispose_ = std::move(dispose);
 }
 
+void Session::set_waker(std::function<void()> wake) {
+    const std::scoped_lock lock(mutex_);
+    wake_ = std::move(wake);
+}
+
+void Session::wake() {
+    std::function<void()> call;
+    {
+        const std::scoped_lock lock(mutex_);
+        call = wake_;
+    }
+    if (call) { // else the control connection is yet to be made, and will look by itself
+        call();
+    }
+}
+
 bool Session::add_connection(int socket) {
     const std::scoped_lock lock(mutex_);
-    if (ended_ || failure_ || finished_ || sockets_.size() >= proto::kMaxStreams || store_->dry_run()) {
+    if (ended_ || failure_ || finished_ || sockets_.size() >= proto::kMaxStreams ||
+        store_->dry_run()) {
         return false;
     }
     ++streams_joined_;
@@ -58,7 +75,7 @@ void Session::stream_ended() {
         const std::scoped_lock lock(mutex_);
         ++streams_ended_;
     }
-    wake_();
+    wake();
 }
 
 void Session::fail(Error error) {
@@ -69,7 +86,7 @@ void Session::fail(Error error) {
         }
         failure_ = std::move(error);
     }
-    wake_();
+    wake();
 }
 
 void Session::file_failed(std::string_view path, const StoreProblem& problem) {
@@ -88,7 +105,7 @@ void Session::file_failed(std::string_view path, const StoreProblem& problem) {
             failed_files_.push_back(std::move(failed));
         }
     }
-    wake_();
+    wake();
 }
 
 std::optional<Error> Session::failure() const {

@@ -49,8 +49,9 @@ public:
     // Where the Store goes when the session is over and nobody uses it any more, for
     // abandon() to remove what is left.
     void set_disposer(std::function<void(std::unique_ptr<Store>)> dispose);
-    // Called, on any thread, when there is news for the control connection.
-    void set_waker(std::function<void()> wake) { wake_ = std::move(wake); }
+    // Called, on any thread, when there is news for the control connection. There may be some
+    // already.
+    void set_waker(std::function<void()> wake);
 
     // Data connections: their sockets are shut down when the session ends. False: it takes none (it
     // has ended or is being published, is a dry run, or has proto::kMaxStreams of them).
@@ -67,8 +68,8 @@ public:
     [[nodiscard]] std::optional<Error> failure() const;
     // One file that could not be stored, nullopt where there is none to tell of.
     [[nodiscard]] std::optional<FailedFile> take_failed_file();
-    // Whether as many data connections as the sender's Finish says have joined and ended. `complete`
-    // is said once, and from then on none may join.
+    // Whether as many data connections as the sender's Finish says have joined and ended.
+    // `complete` is said once, and from then on none may join.
     enum class Streams : std::uint8_t { waiting, complete, too_many };
     [[nodiscard]] Streams finish_streams(std::uint64_t streams);
     // The session is over: no connection may join, those that are there lose their sockets.
@@ -79,17 +80,19 @@ public:
     [[nodiscard]] SessionReport report() const;
 
 private:
+    void wake();
+
     const std::uint64_t serial_;
     const proto::Token token_;
     const std::string peer_;
     const std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
     std::unique_ptr<Store> store_;
     std::function<void(std::unique_ptr<Store>)> dispose_;
-    std::function<void()> wake_;
     SharedUsage usage_;
     std::atomic<std::uint64_t> failed_{0};
 
     mutable std::mutex mutex_; // guards everything below
+    std::function<void()> wake_;
     bool ended_ = false;
     std::optional<Error> failure_;
     std::deque<FailedFile> failed_files_;

@@ -180,10 +180,10 @@ Status Store::publish_staged(Publication& publication) {
     const Opened parent =
         make_directories_beneath(root_.fd.get(), std::string(parts.parent), kDefaultDirectoryMode);
     if (!parent.ok()) {
-        return system_error(ErrorKind::file_io,
-                            fmt::format("cannot make '{}/{}'", escape(root_.path),
-                                        escape(parts.parent)),
-                            parent.error_number);
+        return system_error(
+            ErrorKind::file_io,
+            fmt::format("cannot make '{}/{}'", escape(root_.path), escape(parts.parent)),
+            parent.error_number);
     }
     // The work area is for its owner's eyes only; what is published is not.
     count_system_call();

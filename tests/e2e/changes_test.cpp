@@ -1,5 +1,6 @@
 // Sources that change while they are sent. The receiver is played by hand, so that they change
 // at a known moment.
+#include "tests/e2e/checks.hpp"
 #include "tests/e2e/fake_receiver.hpp"
 #include "tests/support/programs.hpp"
 #include "tests/support/tree.hpp"
@@ -17,10 +18,6 @@ namespace {
 // More than socket buffers hold.
 constexpr std::size_t kBig = std::size_t{64} << 20;
 constexpr std::size_t kOther = (std::size_t{1} << 20) + 1;
-
-bool contains(const std::string& text, const std::string& part) {
-    return text.find(part) != std::string::npos;
-}
 
 // Three files and a sender of them, in this order: one that will change, a large and a small one.
 struct ChangingSource {

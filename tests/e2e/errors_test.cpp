@@ -1,12 +1,11 @@
 // What goes wrong between the real programs, what they say about it, and how they end.
 #include "common/net.hpp"
+#include "tests/e2e/checks.hpp"
 #include "tests/support/programs.hpp"
 #include "tests/support/raw_peer.hpp"
 #include "tests/support/tree.hpp"
 
-#include <algorithm>
 #include <catch2/catch.hpp>
-#include <iostream>
 #include <string>
 #include <vector>
 
@@ -14,26 +13,6 @@ using namespace sluice;
 using namespace sluice::test;
 
 namespace {
-
-bool contains(const std::string& text, const std::string& part) {
-    return text.find(part) != std::string::npos;
-}
-
-bool is_one_line(const std::string& text) {
-    return std::count(text.begin(), text.end(), '\n') == 1 && text.back() == '\n';
-}
-
-void skip(const std::string& reason) {
-    std::cout << "skipped: " << reason << '\n';
-}
-
-void check_exit(const Finished& finished, int code, const std::string& word) {
-    INFO(finished.err);
-    CHECK(finished.code == code);
-    CHECK(is_one_line(finished.err));
-    CHECK(contains(finished.err, word));
-    CHECK(finished.out.empty());
-}
 
 // A port on which nobody listens: one that has just been closed.
 std::string closed_port() {

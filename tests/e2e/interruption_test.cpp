@@ -1,12 +1,11 @@
 // Programs that are stopped, killed or left alone in the middle of a session, and how many sessions
 // there may be.
+#include "tests/e2e/checks.hpp"
 #include "tests/support/programs.hpp"
 #include "tests/support/raw_peer.hpp"
 
-#include <algorithm>
 #include <catch2/catch.hpp>
 #include <fcntl.h>
-#include <iostream>
 #include <memory>
 #include <string>
 #include <vector>
@@ -15,26 +14,6 @@ using namespace sluice;
 using namespace sluice::test;
 
 namespace {
-
-bool contains(const std::string& text, const std::string& part) {
-    return text.find(part) != std::string::npos;
-}
-
-bool is_one_line(const std::string& text) {
-    return std::count(text.begin(), text.end(), '\n') == 1 && text.back() == '\n';
-}
-
-void skip(const std::string& reason) {
-    std::cout << "skipped: " << reason << '\n';
-}
-
-void check_exit(const Finished& finished, int code, const std::string& word) {
-    INFO(finished.err);
-    CHECK(finished.code == code);
-    CHECK(is_one_line(finished.err));
-    CHECK(contains(finished.err, word));
-    CHECK(finished.out.empty());
-}
 
 // A file that takes seconds to send and no time to make: space without content, which is no hole.
 bool make_endless(const TempDir& directory, const std::string& name) {

@@ -1,5 +1,6 @@
 // What the options of both programs do, and where things land.
 #include "common/net.hpp"
+#include "tests/e2e/checks.hpp"
 #include "tests/support/programs.hpp"
 #include "tests/support/tree.hpp"
 
@@ -19,10 +20,6 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr std::size_t kLarge = (std::size_t{3} << 20) + 17;
-
-bool contains(const std::string& text, const std::string& part) {
-    return text.find(part) != std::string::npos;
-}
 
 std::vector<std::string> lines_of(const std::string& text) {
     std::vector<std::string> lines;

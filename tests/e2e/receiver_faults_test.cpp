@@ -1,4 +1,5 @@
 // Receivers that misbehave, played by hand: what the real sender makes of them.
+#include "tests/e2e/checks.hpp"
 #include "tests/e2e/fake_receiver.hpp"
 #include "tests/support/programs.hpp"
 #include "tests/support/tree.hpp"
@@ -13,10 +14,6 @@ using namespace sluice::test;
 namespace {
 
 constexpr std::size_t kBig = std::size_t{64} << 20; // more than socket buffers hold
-
-bool contains(const std::string& text, const std::string& part) {
-    return text.find(part) != std::string::npos;
-}
 
 bool is_one_line(const std::string& text) {
     return std::count(text.begin(), text.end(), '\n') == 1 && text.back() == '\n';

@@ -1,4 +1,5 @@
 // Whole transfers between the real programs: what arrives is what was sent.
+#include "tests/e2e/checks.hpp"
 #include "tests/support/programs.hpp"
 #include "tests/support/tree.hpp"
 
@@ -29,10 +30,6 @@ constexpr std::array<std::size_t, 8> kSizes = {0,
                                                kExtentBytes - 1,
                                                kExtentBytes,
                                                kExtentBytes + 1};
-
-bool contains(const std::string& text, const std::string& part) {
-    return text.find(part) != std::string::npos;
-}
 
 // Two directories, and a receiver that serves one of them.
 struct Pair {

@@ -17,6 +17,13 @@ constexpr std::chrono::milliseconds kRetryInterval{500};
 Janitor::Janitor() : thread_([this] { run(); }) {}
 
 Janitor::~Janitor() {
+    stop();
+}
+
+void Janitor::stop() {
+    if (!thread_.joinable()) {
+        return;
+    }
     {
         const std::scoped_lock lock(mutex_);
         stopping_ = true;
@@ -28,9 +35,13 @@ Janitor::~Janitor() {
 void Janitor::dispose(std::unique_ptr<Store> store) {
     {
         const std::scoped_lock lock(mutex_);
-        stores_.push_back(std::move(store));
+        if (!stopping_) {
+            stores_.push_back(std::move(store));
+            wake_.notify_one();
+            return;
+        }
     }
-    wake_.notify_one();
+    static_cast<void>(store->abandon());
 }
 
 void Janitor::run() {

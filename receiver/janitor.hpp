@@ -15,10 +15,14 @@ namespace sluice {
 class Janitor {
 public:
     Janitor();
-    // Finishes what it was given; what cannot be removed is left for the sweep of the next start.
+    // What could not be removed is left for the sweep of the next start.
     ~Janitor();
     Janitor(const Janitor&) = delete;
     Janitor& operator=(const Janitor&) = delete;
+
+    // Finishes what it was given and ends the thread. What is disposed of afterwards is removed by
+    // the caller's own thread.
+    void stop();
 
     // Thread-safe.
     void dispose(std::unique_ptr<Store> store);

@@ -48,6 +48,8 @@ struct Receiver::Impl {
         for (const auto& worker : workers) {
             worker->stop();
         }
+        // One thread is left from here on: what libuv closes, no other thread opens anew.
+        janitor.stop();
     }
 
     void accept_all();

@@ -6,6 +6,7 @@
 #include "common/version.hpp"
 
 #include <cerrno>
+#include <cstdint>
 #include <cstdlib>
 #include <fmt/format.h>
 #include <sys/socket.h>
@@ -84,7 +85,7 @@ void ControlConnection::on_news() {
         fail(*failure);
         return;
     }
-    send_failed_files();
+    send_failed_files(kMaxPendingBytes);
     publish_if_finished();
     flush();
 }
@@ -93,7 +94,7 @@ void ControlConnection::on_ready(Readiness ready) {
     if (ready.writable) {
         flush();
         if (!std::holds_alternative<Ending>(state_)) {
-            send_failed_files();
+            send_failed_files(kMaxPendingBytes);
         }
     }
     if (ready.readable && poll_) {
@@ -186,8 +187,8 @@ proto::Fault ControlConnection::on_error() {
     return fault;
 }
 
-void ControlConnection::send_failed_files() {
-    while (out_.size() - out_sent_ <= kMaxPendingBytes) {
+void ControlConnection::send_failed_files(std::size_t max_pending_bytes) {
+    while (out_.size() - out_sent_ <= max_pending_bytes) {
         const std::optional<FailedFile> failed = session_->take_failed_file();
         if (!failed) {
             return;
@@ -237,7 +238,8 @@ void ControlConnection::publish_if_finished() {
         fail(*failure); // a fatal problem while publishing
         return;
     }
-    send_failed_files();
+    // All of them: after Done there is no other chance, and the session keeps a few MiB at most.
+    send_failed_files(SIZE_MAX);
     send_done();
 }
 

@@ -55,7 +55,8 @@ private:
     [[nodiscard]] proto::Fault on_finish();
     [[nodiscard]] proto::Fault on_file_abort();
     [[nodiscard]] proto::Fault on_error();
-    void send_failed_files();
+    // Until that much waits to be sent; the rest stays with the session.
+    void send_failed_files(std::size_t max_pending_bytes);
     void publish_if_finished();
     void send_done();
     void fail(const Error& error);

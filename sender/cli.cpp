@@ -135,6 +135,7 @@ std::variant<SenderCommand, SenderExit> parse_sender_command(int argc, char** ar
     try {
         const std::vector<std::string> words = spell_out_compression(argc, argv);
         std::vector<const char*> pointers;
+        pointers.reserve(words.size());
         for (const std::string& word : words) {
             pointers.push_back(word.c_str());
         }

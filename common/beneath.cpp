@@ -150,6 +150,26 @@ SplitPath split_path(std::string_view path) noexcept {
     return {path.substr(0, slash), path.substr(slash + 1)};
 }
 
+int list_directory(int directory, std::vector<std::string>& names) {
+    Opened opened = open_directory_beneath(directory, "");
+    if (!opened.ok()) {
+        return opened.error_number;
+    }
+    const DirectoryStream stream{fdopendir(opened.fd.get())};
+    if (!stream) {
+        return errno;
+    }
+    static_cast<void>(opened.fd.release()); // the stream owns it now
+    errno = 0;
+    while (const dirent* const entry = readdir(stream.get())) {
+        if (std::string name = entry->d_name; name != "." && name != "..") {
+            names.push_back(std::move(name));
+        }
+        errno = 0;
+    }
+    return errno;
+}
+
 int remove_tree(int parent, const std::string& name) {
     int first_error = unlink_name(parent, name.c_str());
     if (first_error != EISDIR) {

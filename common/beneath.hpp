@@ -16,6 +16,7 @@
 #include <string>
 #include <string_view>
 #include <sys/types.h>
+#include <vector>
 
 namespace sluice {
 
@@ -40,6 +41,10 @@ struct SplitPath {
     std::string_view name;
 };
 [[nodiscard]] SplitPath split_path(std::string_view path) noexcept;
+
+// The names in `directory` (not "." and ".."), appended to `names`. 0, or errno: a directory that
+// cannot be read must not pass for an empty one.
+[[nodiscard]] int list_directory(int directory, std::vector<std::string>& names);
 
 // Removes `name` in `parent` with everything below it, never following a symbolic link; makes
 // unwritable directories on the way writable. Goes on after errors and returns the first, or 0.

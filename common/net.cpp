@@ -157,6 +157,23 @@ std::string peer_address(int socket) {
     return socket_address(socket, getpeername);
 }
 
+std::string peer_host(int socket) {
+    sockaddr_storage address{};
+    socklen_t length = sizeof address;
+    std::array<char, NI_MAXHOST> host{};
+    if (getpeername(socket, reinterpret_cast<sockaddr*>(&address), &length) != 0 ||
+        getnameinfo(reinterpret_cast<const sockaddr*>(&address), length, host.data(), host.size(),
+                    nullptr, 0, NI_NUMERICHOST) != 0) {
+        return {};
+    }
+    return host.data(); // with the scope of a link-local address
+}
+
+std::string format_host_and_port(const std::string& host, std::uint16_t port) {
+    return host.find(':') != std::string::npos ? fmt::format("[{}]:{}", host, port)
+                                               : fmt::format("{}:{}", host, port);
+}
+
 std::uint16_t local_port(int socket) {
     sockaddr_storage address{};
     socklen_t length = sizeof address;
@@ -288,6 +305,19 @@ Result<std::string> choose_congestion(int connected, const std::string& setting)
     return present;
 }
 
+TcpProgress tcp_progress(int socket) noexcept {
+    // include/net/tcp_states.h: these and what lies between are not over yet.
+    constexpr unsigned kEstablished = 1;
+    constexpr unsigned kSynReceived = 3;
+    // What an old kernel does not fill stays zero: the structure has grown over the years.
+    tcp_info info{};
+    socklen_t length = sizeof info;
+    count_system_call();
+    static_cast<void>(getsockopt(socket, IPPROTO_TCP, TCP_INFO, &info, &length));
+    return {info.tcpi_bytes_acked,
+            info.tcpi_state < kEstablished || info.tcpi_state > kSynReceived};
+}
+
 Wait wait_for_socket(int socket, bool for_writing, int cancel_fd, milliseconds timeout) noexcept {
     const Clock::time_point deadline = Clock::now() + timeout;
     std::array<pollfd, 2> watched{};
@@ -302,7 +332,7 @@ Wait wait_for_socket(int socket, bool for_writing, int cancel_fd, milliseconds t
         }
         count_system_call();
         const int found = poll(watched.data(), watched.size(), static_cast<int>(left.count()));
-        if (found == 0) {
+        if (found == 0 || (found < 0 && errno != EINTR)) { // ENOMEM: as good as no answer
             return Wait::timed_out;
         }
         if (found > 0) {

@@ -20,6 +20,10 @@ inline constexpr std::uint16_t kDefaultPort = 7722;
 [[nodiscard]] std::string local_address(int socket);
 [[nodiscard]] std::string peer_address(int socket);
 [[nodiscard]] std::uint16_t local_port(int socket);
+// The peer's address alone, as connect_tcp() takes it; empty where there is none (any more).
+[[nodiscard]] std::string peer_host(int socket);
+// "HOST:PORT", with brackets around an IPv6 address.
+[[nodiscard]] std::string format_host_and_port(const std::string& host, std::uint16_t port);
 
 // Listens on `address` (a name or a numeric address) and `port`, 0 for any free one. Several
 // addresses behind one name: the first that works.
@@ -55,6 +59,13 @@ void set_common_options(int socket) noexcept;
 // (net.ipv4.tcp_allowed_congestion_control). On long paths BBR is the better choice and stays. An
 // unknown or forbidden algorithm that was asked for by name is an error of kind usage.
 [[nodiscard]] Result<std::string> choose_congestion(int connected, const std::string& setting);
+
+// How a connection gets on (TCP_INFO, struct tcp_info in linux/tcp.h).
+struct TcpProgress {
+    std::uint64_t acknowledged_bytes = 0; // that the peer's kernel has taken, since it began
+    bool closed = false;                  // it was reset, has timed out, or the peer has ended it
+};
+[[nodiscard]] TcpProgress tcp_progress(int socket) noexcept;
 
 // Waits until `socket` is readable or writable, as asked, or `cancel_fd` is readable.
 enum class Wait : unsigned char { ready, cancelled, timed_out };

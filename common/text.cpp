@@ -132,6 +132,52 @@ std::optional<std::uint64_t> parse_unit(std::string_view text) {
     return std::nullopt;
 }
 
+std::optional<std::uint64_t> parse_time_unit(std::string_view unit) {
+    struct Unit {
+        std::string_view name;
+        std::uint64_t milliseconds;
+    };
+    for (const Unit& known : {Unit{"", 1'000}, Unit{"s", 1'000}, Unit{"m", 60'000},
+                              Unit{"h", 3'600'000}, Unit{"d", 86'400'000}}) {
+        if (unit == known.name) {
+            return known.milliseconds;
+        }
+    }
+    return std::nullopt;
+}
+
+// Digits, perhaps a fraction, and a unit, for which `unit_factor` gives a factor.
+std::optional<std::uint64_t>
+parse_scaled(std::string_view text, std::optional<std::uint64_t> (*unit_factor)(std::string_view)) {
+    const std::string_view whole_digits = take_digits(text);
+    std::string_view fraction_digits;
+    if (text.starts_with('.')) {
+        text.remove_prefix(1);
+        fraction_digits = take_digits(text);
+        if (fraction_digits.empty()) {
+            return std::nullopt;
+        }
+    }
+    const auto whole = parse_number(whole_digits, 0, INT64_MAX);
+    const auto factor = unit_factor(text);
+    if (!whole || !factor || (*factor == 1 && !fraction_digits.empty())) {
+        return std::nullopt; // the last: there is no such thing as half a byte
+    }
+    // From the last digit to the first each step divides what is behind the point by ten, so any
+    // number of digits is exact (rounded down) in 64 bits.
+    std::uint64_t fraction = 0;
+    for (auto digit = fraction_digits.rbegin(); digit != fraction_digits.rend(); ++digit) {
+        fraction = (fraction + static_cast<std::uint64_t>(*digit - '0') * *factor) / 10;
+    }
+    if (*whole > (static_cast<std::uint64_t>(INT64_MAX) - fraction) / *factor) {
+        return std::nullopt;
+    }
+    return *whole * *factor + fraction;
+}
+
+// What fits into 32 bits, as the protocol has it: 49 days.
+constexpr std::uint64_t kMaxDurationMs = UINT32_MAX;
+
 } // namespace
 
 std::string escape(std::string_view bytes, std::size_t max_bytes) {
@@ -188,30 +234,15 @@ std::string format_count(std::uint64_t count) {
 }
 
 std::optional<std::uint64_t> parse_size(std::string_view text) {
-    const std::string_view whole_digits = take_digits(text);
-    std::string_view fraction_digits;
-    if (text.starts_with('.')) {
-        text.remove_prefix(1);
-        fraction_digits = take_digits(text);
-        if (fraction_digits.empty()) {
-            return std::nullopt;
-        }
-    }
-    const auto whole = parse_number(whole_digits, 0, INT64_MAX);
-    const auto factor = parse_unit(text);
-    if (!whole || !factor || (*factor == 1 && !fraction_digits.empty())) {
-        return std::nullopt; // the last: there is no such thing as half a byte
-    }
-    // From the last digit to the first each step divides what is behind the point by ten, so any
-    // number of digits is exact (rounded down) in 64 bits.
-    std::uint64_t fraction = 0;
-    for (auto digit = fraction_digits.rbegin(); digit != fraction_digits.rend(); ++digit) {
-        fraction = (fraction + static_cast<std::uint64_t>(*digit - '0') * *factor) / 10;
-    }
-    if (*whole > (static_cast<std::uint64_t>(INT64_MAX) - fraction) / *factor) {
+    return parse_scaled(text, parse_unit);
+}
+
+std::optional<std::chrono::milliseconds> parse_duration(std::string_view text) {
+    const auto parsed = parse_scaled(text, parse_time_unit);
+    if (!parsed || *parsed > kMaxDurationMs) {
         return std::nullopt;
     }
-    return *whole * *factor + fraction;
+    return std::chrono::milliseconds(*parsed);
 }
 
 std::optional<std::uint64_t> parse_number(std::string_view text, std::uint64_t low,

@@ -1,6 +1,7 @@
 // Text for people and text from people. Pure functions, safe from any thread.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -29,6 +30,9 @@ namespace sluice {
 // needs such a letter and is rounded down to whole bytes. nullopt for anything else, and above
 // INT64_MAX.
 [[nodiscard]] std::optional<std::uint64_t> parse_size(std::string_view text);
+// A duration: digits, optionally a fraction, optionally s, m, h or d, by itself seconds. nullopt
+// for anything else, and above 2^32 - 1 milliseconds.
+[[nodiscard]] std::optional<std::chrono::milliseconds> parse_duration(std::string_view text);
 // A whole decimal number within [low, high], nothing else around it.
 [[nodiscard]] std::optional<std::uint64_t> parse_number(std::string_view text, std::uint64_t low,
                                                         std::uint64_t high);

@@ -13,6 +13,7 @@ std::string_view describe(Fault fault) noexcept {
     case Fault::unknown_frame: return "frame type is unknown";
     case Fault::misplaced_frame: return "frame is not allowed here";
     case Fault::frame_too_long: return "frame is longer than its type allows";
+    case Fault::corrupted: return "frame was damaged on its way";
     case Fault::message_truncated: return "message ends inside a field";
     case Fault::trailing_bytes: return "message goes on after its last field";
     case Fault::bad_value: return "field is outside its range";

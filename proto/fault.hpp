@@ -15,6 +15,7 @@ enum class Fault : std::uint8_t {
     unknown_frame,       // no such frame type
     misplaced_frame,     // a known frame type that is not allowed here or now
     frame_too_long,      // a body longer than the limit of its type
+    corrupted,           // a frame that does not match its digest: damaged on its way
     message_truncated,   // a body that ends inside a field
     trailing_bytes,      // a body that goes on after its last field
     bad_value,           // an enumeration or a flag outside its range

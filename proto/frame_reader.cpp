@@ -11,7 +11,7 @@ FrameReader::FrameReader(Role role, bool expect_preamble)
 
 std::span<std::byte> FrameReader::space() noexcept {
     switch (state_) {
-    case State::preamble: return std::span(head_).subspan(filled_);
+    case State::preamble: return std::span(head_).first(kPreambleBytes).subspan(filled_);
     case State::header: return std::span(head_).first(kFrameHeaderBytes).subspan(filled_);
     case State::body: return std::span(body_).first(body_length_).subspan(filled_);
     case State::ready: break;
@@ -27,7 +27,8 @@ Fault FrameReader::commit(std::size_t count) {
         if (filled_ < kPreambleBytes)
             return Fault::none;
         Preamble preamble;
-        if (const Fault fault = decode_preamble(head_, preamble); fault != Fault::none)
+        if (const Fault fault = decode_preamble(std::span(head_).first<kPreambleBytes>(), preamble);
+            fault != Fault::none)
             return fault;
         role_ = preamble.role;
         state_ = State::header;
@@ -35,10 +36,7 @@ Fault FrameReader::commit(std::size_t count) {
         return Fault::none;
     }
     case State::header: return filled_ < kFrameHeaderBytes ? Fault::none : header_complete();
-    case State::body:
-        if (filled_ == body_length_)
-            state_ = State::ready;
-        return Fault::none;
+    case State::body: return filled_ < body_length_ ? Fault::none : body_complete();
     case State::ready: break;
     }
     return Fault::none;
@@ -47,13 +45,15 @@ Fault FrameReader::commit(std::size_t count) {
 // On a fault the state stays as it is, with nothing left to fill: space() is empty, and another
 // commit(0) names the same fault.
 Fault FrameReader::header_complete() {
+    if (!header_is_intact(std::span(head_).first<kFrameHeaderBytes>()))
+        return Fault::corrupted;
     const std::size_t length = wire::load_le<std::uint32_t>(head_.data());
     const auto type = FrameType{std::to_integer<std::uint8_t>(head_[4])};
     if (!allowed_on(type, Role::control) && !allowed_on(type, Role::data))
         return Fault::unknown_frame;
     if (!allowed_on(type, role_))
         return Fault::misplaced_frame;
-    if (head_[5] != std::byte{0} || wire::load_le<std::uint16_t>(head_.data() + 6) != 0)
+    if (head_[5] != std::byte{0})
         return Fault::reserved_not_zero;
     if (length > max_body_bytes(type))
         return Fault::frame_too_long;
@@ -62,7 +62,15 @@ Fault FrameReader::header_complete() {
     filled_ = 0;
     if (body_.size() < length)
         body_.resize(length);
-    state_ = length == 0 ? State::ready : State::body;
+    state_ = State::body;
+    return length == 0 ? body_complete() : Fault::none;
+}
+
+Fault FrameReader::body_complete() {
+    const auto header = std::span(head_).first<kFrameHeaderBytes>();
+    if (!frame_is_intact(header, ByteView(body_).first(body_length_)))
+        return Fault::corrupted;
+    state_ = State::ready;
     return Fault::none;
 }
 

@@ -16,6 +16,7 @@
 
 #include "proto/messages.hpp"
 
+#include <algorithm>
 #include <array>
 #include <span>
 
@@ -31,8 +32,9 @@ public:
     [[nodiscard]] std::span<std::byte> space() noexcept;
 
     // `count` bytes (at most space().size()) were written to space(). A frame header is checked as
-    // soon as it is complete: type, role, length against the limit of the type; only then is memory
-    // for the body taken. After a fault the reader is of no further use.
+    // soon as it is complete: its check, type, role, length against the limit of the type; only
+    // then is memory for the body taken. A complete frame must match its digest (Fault::corrupted).
+    // After a fault the reader is of no further use.
     [[nodiscard]] Fault commit(std::size_t count);
 
     [[nodiscard]] bool preamble_seen() const noexcept { return state_ != State::preamble; }
@@ -54,16 +56,15 @@ private:
     enum class State : std::uint8_t { preamble, header, body, ready };
 
     [[nodiscard]] Fault header_complete();
+    [[nodiscard]] Fault body_complete();
 
     State state_;
     Role role_;
     FrameType type_ = FrameType::error;
-    std::array<std::byte, kPreambleBytes> head_{};
+    std::array<std::byte, std::max(kPreambleBytes, kFrameHeaderBytes)> head_{};
     Bytes body_;
     std::size_t body_length_ = 0;
     std::size_t filled_ = 0; // of the current preamble, header or body
 };
-
-static_assert(kFrameHeaderBytes <= kPreambleBytes, "both are gathered in the same memory");
 
 } // namespace sluice::proto

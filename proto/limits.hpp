@@ -7,10 +7,12 @@
 
 namespace sluice::proto {
 
-inline constexpr std::uint16_t kVersion = 1;
+inline constexpr std::uint16_t kVersion = 2;
 
 inline constexpr std::size_t kPreambleBytes = 16;
-inline constexpr std::size_t kFrameHeaderBytes = 8;
+// Length, type, flags, check; then the digest of all that and of the body.
+inline constexpr std::size_t kFrameHeaderBytes = 24;
+inline constexpr std::size_t kDigestBytes = 16; // XXH3-128
 inline constexpr std::size_t kTokenBytes = 16;
 
 // PATH_MAX counts the terminating NUL (limits.h); NAME_MAX does not.
@@ -33,6 +35,15 @@ inline constexpr std::uint64_t kMaxFileBytes = INT64_MAX;
 inline constexpr std::size_t kMaxOfferEntries = 1024;
 inline constexpr std::size_t kMaxOfferBytes = std::size_t{64} << 10;
 inline constexpr std::size_t kMaxRoots = 256;
+// Elements of the control frames that carry lists.
+inline constexpr std::size_t kMaxDigests = 64;
+inline constexpr std::size_t kMaxAcks = 1024;
+inline constexpr std::size_t kMaxRanges = 4096;
+// Files of a session of which extents were sent, but neither FileEnd nor FileAbort: each takes a
+// descriptor of the receiver.
+inline constexpr std::size_t kMaxOpenFiles = 1024;
+// Raw extents of a session that are complete and not acknowledged: each takes memory.
+inline constexpr std::size_t kMaxUnacknowledged = 4096;
 inline constexpr std::size_t kMaxOpenBytes = std::size_t{64} << 10;
 inline constexpr std::uint16_t kMaxStreams = 64;
 

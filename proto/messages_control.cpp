@@ -12,8 +12,8 @@ namespace {
 using wire::BodyReader;
 using wire::FrameWriter;
 
-// Size, time, mode and the length of an empty path.
-constexpr std::size_t kLeastOfferEntryBytes = 8 + 12 + 4 + 2;
+// With an empty path.
+constexpr std::size_t kLeastOfferEntryBytes = kOfferEntryBytes;
 
 Fault check_destination(std::string_view destination) noexcept {
     if (destination.empty())
@@ -55,6 +55,9 @@ void encode(const Open& message, Bytes& out) {
     FrameWriter writer(FrameType::open, out);
     writer.u32(message.flags);
     writer.u16(message.streams);
+    writer.bytes(message.run);
+    writer.u32(message.timeout_ms);
+    writer.u32(message.retry_ms);
     writer.path(message.destination, kMaxPathBytes + 1); // with a trailing slash
     writer.u16(static_cast<std::uint16_t>(message.roots.size()));
     for (const std::string_view root : message.roots)
@@ -70,6 +73,9 @@ Fault decode(ByteView body, Open& out) {
     out.streams = reader.u16();
     reader.require(out.streams >= 1, Fault::bad_value);
     reader.require(out.streams <= kMaxStreams, Fault::limit_exceeded);
+    out.run = reader.token();
+    out.timeout_ms = reader.u32();
+    out.retry_ms = reader.u32();
     out.destination = reader.string(kMaxPathBytes + 1, Fault::path_too_long);
     reader.fail(check_destination(out.destination));
     const std::size_t roots = reader.count(0, kMaxRoots, 2);
@@ -88,6 +94,7 @@ void encode(const Welcome& message, Bytes& out) {
     assert(message.fresh.size() <= kMaxRoots);
     FrameWriter writer(FrameType::welcome, out);
     writer.bytes(message.token);
+    writer.u32(message.timeout_ms);
     writer.u16(static_cast<std::uint16_t>(message.fresh.size()));
     for (const std::uint16_t index : message.fresh)
         writer.u16(index);
@@ -98,6 +105,7 @@ void encode(const Welcome& message, Bytes& out) {
 Fault decode(ByteView body, Welcome& out) {
     BodyReader reader(body);
     out.token = reader.token();
+    out.timeout_ms = reader.u32();
     const std::size_t fresh = reader.count(0, kMaxRoots, sizeof(std::uint16_t));
     out.fresh.clear();
     out.fresh.reserve(fresh);
@@ -121,6 +129,7 @@ void encode(const Offer& message, Bytes& out) {
         writer.u64(entry.size);
         writer.timestamp(entry.mtime);
         writer.u32(entry.mode);
+        writer.u64(entry.version);
         writer.path(entry.path);
     }
     writer.finish();
@@ -139,6 +148,7 @@ Fault decode(ByteView body, Offer& out) {
         reader.require(entry.size <= kMaxFileBytes, Fault::limit_exceeded);
         entry.mtime = reader.timestamp();
         entry.mode = reader.mode();
+        entry.version = reader.u64();
         entry.path = reader.path();
         out.entries.push_back(entry);
     }
@@ -199,16 +209,124 @@ Fault decode(ByteView body, FileError& out) {
     return reader.finish();
 }
 
+void encode(const Present& message, Bytes& out) {
+    assert(!message.ranges.empty() && message.ranges.size() <= kMaxRanges);
+    FrameWriter writer(FrameType::present, out);
+    writer.u64(message.id);
+    writer.u16(static_cast<std::uint16_t>(message.ranges.size()));
+    for (const Range& range : message.ranges) {
+        writer.u64(range.offset);
+        writer.u64(range.length);
+    }
+    writer.finish();
+}
+
+Fault decode(ByteView body, Present& out) {
+    BodyReader reader(body);
+    out.id = reader.u64();
+    const std::size_t count = reader.count(1, kMaxRanges, 2 * sizeof(std::uint64_t));
+    out.ranges.clear();
+    out.ranges.reserve(count);
+    for (std::size_t i = 0; i < count && reader.ok(); ++i) {
+        Range range;
+        range.offset = reader.u64();
+        range.length = reader.u64();
+        reader.require(range.length >= 1 && range.offset <= kMaxFileBytes &&
+                           range.length <= kMaxFileBytes - range.offset,
+                       Fault::bad_value);
+        out.ranges.push_back(range);
+    }
+    return reader.finish();
+}
+
+void encode(const Digests& message, Bytes& out) {
+    assert(!message.entries.empty() && message.entries.size() <= kMaxDigests);
+    FrameWriter writer(FrameType::digests, out);
+    writer.u16(static_cast<std::uint16_t>(message.entries.size()));
+    for (const Digests::Entry& entry : message.entries) {
+        writer.u64(entry.id);
+        writer.bytes(entry.digest);
+    }
+    writer.finish();
+}
+
+Fault decode(ByteView body, Digests& out) {
+    BodyReader reader(body);
+    const std::size_t count = reader.count(1, kMaxDigests, sizeof(std::uint64_t) + kDigestBytes);
+    out.entries.clear();
+    out.entries.reserve(count);
+    for (std::size_t i = 0; i < count && reader.ok(); ++i) {
+        const std::uint64_t id = reader.u64();
+        out.entries.push_back({id, reader.digest()});
+    }
+    return reader.finish();
+}
+
+void encode(const Ack& message, Bytes& out) {
+    assert(!message.ids.empty() && message.ids.size() <= kMaxAcks);
+    FrameWriter writer(FrameType::ack, out);
+    writer.u16(static_cast<std::uint16_t>(message.ids.size()));
+    for (const std::uint64_t id : message.ids)
+        writer.u64(id);
+    writer.finish();
+}
+
+Fault decode(ByteView body, Ack& out) {
+    BodyReader reader(body);
+    const std::size_t count = reader.count(1, kMaxAcks, sizeof(std::uint64_t));
+    out.ids.clear();
+    out.ids.reserve(count);
+    for (std::size_t i = 0; i < count && reader.ok(); ++i)
+        out.ids.push_back(reader.u64());
+    return reader.finish();
+}
+
+void encode(const Again& message, Bytes& out) {
+    FrameWriter writer(FrameType::again, out);
+    writer.u64(message.id);
+    writer.bytes(message.digest);
+    writer.finish();
+}
+
+Fault decode(ByteView body, Again& out) {
+    BodyReader reader(body);
+    out.id = reader.u64();
+    out.digest = reader.digest();
+    return reader.finish();
+}
+
+void encode(const Drop& message, Bytes& out) {
+    FrameWriter writer(FrameType::drop, out);
+    writer.u32(message.connection);
+    writer.finish();
+}
+
+Fault decode(ByteView body, Drop& out) {
+    BodyReader reader(body);
+    out.connection = reader.u32();
+    return reader.finish();
+}
+
+void encode(const Lost& message, Bytes& out) {
+    FrameWriter writer(FrameType::lost, out);
+    writer.u32(message.connection);
+    writer.finish();
+}
+
+Fault decode(ByteView body, Lost& out) {
+    BodyReader reader(body);
+    out.connection = reader.u32();
+    return reader.finish();
+}
+
 void encode(const Finish& message, Bytes& out) {
     FrameWriter writer(FrameType::finish, out);
-    writer.u16(message.streams);
     writer.u64(message.files);
     writer.finish();
 }
 
 Fault decode(ByteView body, Finish& out) {
     BodyReader reader(body);
-    out.streams = reader.u16();
     out.files = reader.u64();
     return reader.finish();
 }
@@ -217,8 +335,8 @@ void encode(const Done& message, Bytes& out) {
     FrameWriter writer(FrameType::done, out);
     for (const std::uint64_t value :
          {message.files, message.unchanged, message.directories, message.symlinks, message.failed,
-          message.bytes_spliced, message.bytes_copied, message.bytes_inline,
-          message.bytes_decompressed, message.cpu_us, message.system_calls,
+          message.reused_files, message.reused_bytes, message.bytes_spliced, message.bytes_copied,
+          message.bytes_inline, message.bytes_decompressed, message.cpu_us, message.system_calls,
           message.context_switches})
         writer.u64(value);
     writer.finish();
@@ -228,10 +346,28 @@ Fault decode(ByteView body, Done& out) {
     BodyReader reader(body);
     for (std::uint64_t* value :
          {&out.files, &out.unchanged, &out.directories, &out.symlinks, &out.failed,
-          &out.bytes_spliced, &out.bytes_copied, &out.bytes_inline, &out.bytes_decompressed,
-          &out.cpu_us, &out.system_calls, &out.context_switches})
+          &out.reused_files, &out.reused_bytes, &out.bytes_spliced, &out.bytes_copied,
+          &out.bytes_inline, &out.bytes_decompressed, &out.cpu_us, &out.system_calls,
+          &out.context_switches})
         *value = reader.u64();
     return reader.finish();
+}
+
+void encode(const FileEnd& message, Bytes& out) {
+    FrameWriter writer(FrameType::file_end, out);
+    writer.u64(message.file_id);
+    writer.finish();
+}
+
+Fault decode(ByteView body, FileEnd& out) {
+    BodyReader reader(body);
+    out.file_id = reader.u64();
+    return reader.finish();
+}
+
+void encode_ping(Bytes& out) {
+    FrameWriter writer(FrameType::ping, out);
+    writer.finish();
 }
 
 void encode(const FileAbort& message, Bytes& out) {

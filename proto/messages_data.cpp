@@ -11,13 +11,12 @@ namespace {
 using wire::BodyReader;
 using wire::FrameWriter;
 
-// Batch and Block have the same shape: encoding, three zero bytes, raw length, payload.
-void encode_packed_header(FrameType type, Encoding encoding, std::uint32_t raw_length,
-                          std::size_t payload_bytes, Bytes& out) {
+// Batch and Block end alike: encoding, three zero bytes, raw length, payload.
+void encode_packed_header(FrameWriter& writer, Encoding encoding, std::uint32_t raw_length,
+                          std::size_t payload_bytes) {
     assert(encoding != Encoding::hole && raw_length >= 1);
     assert(encoding == Encoding::raw ? payload_bytes == raw_length
                                      : payload_bytes >= 1 && payload_bytes < raw_length);
-    FrameWriter writer(type, out);
     writer.u8(static_cast<std::uint8_t>(encoding));
     writer.u8(0);
     writer.u16(0);
@@ -26,8 +25,7 @@ void encode_packed_header(FrameType type, Encoding encoding, std::uint32_t raw_l
 }
 
 template <typename Message>
-Fault decode_packed(ByteView body, std::size_t max_raw_bytes, Message& out) {
-    BodyReader reader(body);
+Fault decode_packed(BodyReader& reader, std::size_t max_raw_bytes, Message& out) {
     const std::uint8_t encoding = reader.u8();
     reader.require(encoding <= static_cast<std::uint8_t>(Encoding::zstd), Fault::bad_value);
     const std::uint8_t reserved_byte = reader.u8();
@@ -66,6 +64,7 @@ void encode(const Join& message, Bytes& out) {
     assert(message.stream < kMaxStreams);
     FrameWriter writer(FrameType::join, out);
     writer.bytes(message.token);
+    writer.u32(message.connection);
     writer.u16(message.stream);
     writer.finish();
 }
@@ -73,51 +72,65 @@ void encode(const Join& message, Bytes& out) {
 Fault decode(ByteView body, Join& out) {
     BodyReader reader(body);
     out.token = reader.token();
+    out.connection = reader.u32();
     out.stream = reader.u16();
     reader.require(out.stream < kMaxStreams, Fault::limit_exceeded);
     return reader.finish();
 }
 
-void encode_batch_header(Encoding encoding, std::uint32_t raw_length, std::size_t payload_bytes,
-                         Bytes& out) {
+void encode_batch_header(std::uint64_t id, Encoding encoding, std::uint32_t raw_length,
+                         std::size_t payload_bytes, Bytes& out) {
     assert(raw_length <= kMaxBatchBytes);
-    encode_packed_header(FrameType::batch, encoding, raw_length, payload_bytes, out);
+    FrameWriter writer(FrameType::batch, out);
+    writer.u64(id);
+    encode_packed_header(writer, encoding, raw_length, payload_bytes);
 }
 
 void encode_block_header(Encoding encoding, std::uint32_t raw_length, std::size_t payload_bytes,
                          Bytes& out) {
     assert(raw_length <= kMaxBlockBytes);
-    encode_packed_header(FrameType::block, encoding, raw_length, payload_bytes, out);
+    FrameWriter writer(FrameType::block, out);
+    encode_packed_header(writer, encoding, raw_length, payload_bytes);
 }
 
 void encode(const Batch& message, Bytes& out) {
-    encode_batch_header(message.encoding, message.raw_length, message.payload.size(), out);
+    const std::size_t start = out.size();
+    encode_batch_header(message.id, message.encoding, message.raw_length, message.payload.size(),
+                        out);
     out.insert(out.end(), message.payload.begin(), message.payload.end());
+    seal_frame(std::span(out).subspan(start));
 }
 
 Fault decode(ByteView body, Batch& out) {
-    return decode_packed(body, kMaxBatchBytes, out);
+    BodyReader reader(body);
+    out.id = reader.u64();
+    return decode_packed(reader, kMaxBatchBytes, out);
 }
 
 void encode(const Block& message, Bytes& out) {
+    const std::size_t start = out.size();
     encode_block_header(message.encoding, message.raw_length, message.payload.size(), out);
     out.insert(out.end(), message.payload.begin(), message.payload.end());
+    seal_frame(std::span(out).subspan(start));
 }
 
 Fault decode(ByteView body, Block& out) {
-    return decode_packed(body, kMaxBlockBytes, out);
+    BodyReader reader(body);
+    return decode_packed(reader, kMaxBlockBytes, out);
 }
 
 void encode(const Extent& message, Bytes& out) {
     assert(message.file_size <= kMaxFileBytes && message.mode <= wire::kModeBits);
     assert(check_range(message) == Fault::none);
     FrameWriter writer(FrameType::extent, out);
+    writer.u64(message.id);
     writer.u64(message.file_id);
     writer.u64(message.offset);
     writer.u64(message.length);
     writer.u64(message.file_size);
     writer.timestamp(message.mtime);
     writer.u32(message.mode);
+    writer.u64(message.version);
     writer.u8(static_cast<std::uint8_t>(message.encoding));
     writer.path(message.path);
     writer.finish();
@@ -125,6 +138,7 @@ void encode(const Extent& message, Bytes& out) {
 
 Fault decode(ByteView body, Extent& out) {
     BodyReader reader(body);
+    out.id = reader.u64();
     out.file_id = reader.u64();
     out.offset = reader.u64();
     out.length = reader.u64();
@@ -132,6 +146,7 @@ Fault decode(ByteView body, Extent& out) {
     reader.require(out.file_size <= kMaxFileBytes, Fault::limit_exceeded);
     out.mtime = reader.timestamp();
     out.mode = reader.mode();
+    out.version = reader.u64();
     const std::uint8_t encoding = reader.u8();
     reader.require(encoding <= static_cast<std::uint8_t>(Encoding::hole), Fault::bad_value);
     out.encoding = Encoding{encoding};
@@ -139,23 +154,6 @@ Fault decode(ByteView body, Extent& out) {
         reader.fail(check_range(out));
     out.path = reader.path();
     return reader.finish();
-}
-
-void encode(const FileEnd& message, Bytes& out) {
-    FrameWriter writer(FrameType::file_end, out);
-    writer.u64(message.file_id);
-    writer.finish();
-}
-
-Fault decode(ByteView body, FileEnd& out) {
-    BodyReader reader(body);
-    out.file_id = reader.u64();
-    return reader.finish();
-}
-
-void encode_stream_end(Bytes& out) {
-    FrameWriter writer(FrameType::stream_end, out);
-    writer.finish();
 }
 
 } // namespace sluice::proto

@@ -29,7 +29,8 @@ FrameWriter::FrameWriter(FrameType type, Bytes& out) : out_(out), start_(out.siz
     u32(0); // the length, known in finish()
     u8(static_cast<std::uint8_t>(type));
     u8(0);  // flags
-    u16(0); // reserved
+    u16(0); // check and digest, set when the frame is sealed
+    bytes(Digest{});
 }
 
 std::byte* FrameWriter::grow(std::size_t count) {
@@ -67,6 +68,14 @@ void FrameWriter::finish(std::size_t bytes_elsewhere) {
     const std::size_t length = out_.size() - start_ - kFrameHeaderBytes + bytes_elsewhere;
     assert(length <= max_body_bytes(type_));
     store_le(out_.data() + start_, static_cast<std::uint32_t>(length));
+    if (bytes_elsewhere == 0)
+        seal_frame(std::span(out_).subspan(start_));
+}
+
+Digest BodyReader::digest() noexcept {
+    Digest value{};
+    std::ranges::copy(bytes(kDigestBytes), value.begin());
+    return value;
 }
 
 ByteView BodyReader::bytes(std::size_t count) noexcept {

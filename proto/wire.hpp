@@ -59,7 +59,8 @@ public:
     // Words for people: cut to kMaxTextBytes, not inside a UTF-8 sequence.
     void text(std::string_view value);
 
-    // `bytes_elsewhere` of the body follow from another place than `out`.
+    // `bytes_elsewhere` of the body follow from another place than `out`; then the frame is yet to
+    // be sealed.
     void finish(std::size_t bytes_elsewhere = 0);
 
 private:
@@ -95,6 +96,7 @@ public:
     [[nodiscard]] std::size_t remaining() const noexcept { return rest_.size(); }
 
     [[nodiscard]] Token token() noexcept;
+    [[nodiscard]] Digest digest() noexcept;
     [[nodiscard]] Timestamp timestamp() noexcept;
     [[nodiscard]] std::uint32_t mode() noexcept;
 

@@ -32,13 +32,24 @@ cxxopts::Options describe_options() {
         "1,once", "serve one session, then exit with its result");
     options.add_options("Receiving")("receive-path",
                                      "how bytes reach the file: auto, splice or copy",
-                                     cxxopts::value<std::string>()->default_value("auto"), "PATH");
+                                     cxxopts::value<std::string>()->default_value("auto"), "PATH")(
+        "digests",
+        "append the XXH3-128 of each file to FILE, for xxhsum -c in DIRECTORY; with -J as events, "
+        "too",
+        cxxopts::value<std::string>()->default_value(""),
+        "FILE")("fsync", "everything is on the medium before success is reported")(
+        "keep-partial",
+        "how long what a broken session left is kept for its sender to come back (s, m, h, d; 0: "
+        "not at all)",
+        cxxopts::value<std::string>()->default_value("7d"), "TIME");
     options.add_options("Limits")("max-sessions", "sessions at a time",
                                   cxxopts::value<std::string>()->default_value("256"), "N")(
         "min-free", "refuse data that would leave less than SIZE free (K, M, G, T)",
         cxxopts::value<std::string>()->default_value("0"),
-        "SIZE")("grace", "how long sessions may go on after SIGTERM",
-                cxxopts::value<std::string>()->default_value("5"), "SECONDS");
+        "SIZE")("timeout", "give up a sender that is silent for so long (0: never)",
+                cxxopts::value<std::string>()->default_value("30"),
+                "TIME")("grace", "how long sessions may go on after SIGTERM",
+                        cxxopts::value<std::string>()->default_value("5"), "SECONDS");
     options.add_options("Output")("q,quiet", "errors only")("v,verbose", "more")(
         "J,json", "events as newline-delimited JSON on stdout")("version", "print the version")(
         "h,help", "print this text");
@@ -75,6 +86,14 @@ std::optional<std::string> read_values(const cxxopts::ParseResult& parsed,
     if (!grace) {
         return bad("grace", fmt::format("a number of seconds from 0 to {}", kMaxGraceSeconds));
     }
+    const auto timeout = parse_duration(text("timeout"));
+    if (!timeout) {
+        return bad("timeout", "a time such as 30, 0.5 or 2m");
+    }
+    const auto keep = parse_duration(text("keep-partial"));
+    if (!keep) {
+        return bad("keep-partial", "a time such as 90s, 12h or 7d");
+    }
     const auto path = parse_copy_path(text("receive-path"), "splice");
     if (!path) {
         return bad("receive-path", "auto, splice or copy");
@@ -83,6 +102,9 @@ std::optional<std::string> read_values(const cxxopts::ParseResult& parsed,
     options.max_sessions = *sessions;
     options.min_free_bytes = *min_free;
     options.stop_grace = std::chrono::seconds(*grace);
+    options.timeout = *timeout;
+    options.digests_file = text("digests");
+    options.keep_partial = std::chrono::ceil<std::chrono::seconds>(*keep);
     options.receive_path = *path;
     options.listen_address = text("listen");
     return std::nullopt;
@@ -114,6 +136,7 @@ std::variant<ReceiverCommand, ReceiverExit> parse_receiver_command(int argc, cha
         }
         command.options.directory = directories.front();
         command.options.insecure = parsed.count("insecure") != 0;
+        command.options.sync = parsed.count("fsync") != 0;
         command.options.once = parsed.count("once") != 0;
         command.json = parsed.count("json") != 0;
         if (parsed.count("quiet") != 0 && parsed.count("verbose") != 0) {

@@ -42,6 +42,9 @@ public:
         log_warning(fmt::format("session {}: {}: not stored: {}", serial, path, reason));
     }
 
+    void file_listed(std::uint64_t /*serial*/, const std::string& /*path*/, std::uint64_t /*size*/,
+                     const std::string& /*digest*/) override {}
+
     void session_ended(const SessionReport& report) override {
         if (report.failure) {
             log_warning(fmt::format("session {} from {} failed: {}", report.serial, report.peer,
@@ -77,6 +80,16 @@ public:
         write({{"event", "file_failed"}, {"session", serial}, {"path", path}, {"reason", reason}});
     }
 
+    [[nodiscard]] bool wants_listed_files() const override { return true; }
+    void file_listed(std::uint64_t serial, const std::string& path, std::uint64_t size,
+                     const std::string& digest) override {
+        write({{"event", "file"},
+               {"session", serial},
+               {"path", path},
+               {"bytes", size},
+               {"xxh3_128", digest}});
+    }
+
     void session_ended(const SessionReport& report) override {
         ConsoleObserver::session_ended(report);
         const ExitCode code = report.failure      ? exit_code(report.failure->kind)
@@ -92,6 +105,8 @@ public:
                                         : nlohmann::ordered_json(nullptr)},
                {"files", report.files},
                {"unchanged", report.unchanged},
+               {"reused_files", report.reused_files},
+               {"reused_bytes", report.reused_bytes},
                {"directories", report.directories},
                {"symlinks", report.symlinks},
                {"failed", report.failed},

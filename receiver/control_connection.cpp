@@ -5,9 +5,10 @@
 #include "common/usage.hpp"
 #include "common/version.hpp"
 
+#include <algorithm>
 #include <cerrno>
+#include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <fmt/format.h>
 #include <sys/socket.h>
 #include <utility>
@@ -20,13 +21,20 @@ namespace {
 constexpr std::size_t kMaxPendingBytes = std::size_t{256} << 10;
 // Frames that are handled before other connections of the worker get their turn.
 constexpr int kFramesPerTurn = 16;
+// Acknowledgements are sent at most so often.
+constexpr std::chrono::milliseconds kNewsInterval{5};
+// So that one ping may be lost on the way.
+constexpr int kPingsPerTimeout = 4;
+constexpr int kTicksPerTimeout = 20;
 
 } // namespace
 
 ControlConnection::ControlConnection(Worker& worker, std::shared_ptr<Session> session,
-                                     UniqueFd socket, Callbacks callbacks)
+                                     UniqueFd socket, const Settings& settings, Callbacks callbacks)
     : worker_(worker), session_(std::move(session)), socket_(std::move(socket)),
-      reader_(proto::Role::control, false), callbacks_(std::move(callbacks)) {
+      reader_(proto::Role::control, false), settings_(settings), callbacks_(std::move(callbacks)),
+      tick_(worker_.loop(), [this] { on_tick(); }),
+      news_timer_(worker_.loop(), [this] { on_news(); }) {
     poll_ = std::make_unique<Poll>(worker_.loop(), socket_.get(),
                                    [this](Readiness ready) { on_ready(ready); });
     poll_->wait_for({true, false});
@@ -45,8 +53,21 @@ ControlConnection::~ControlConnection() {
     session_->end();
 }
 
-void ControlConnection::open(const ReceiverRoot& root, std::uint64_t min_free_bytes,
-                             proto::ByteView body) {
+void ControlConnection::run_aside(std::function<void(Session&)> work, std::function<void()> then) {
+    settings_.chores.post([session = session_, &target = worker_, self = self_,
+                           work = std::move(work), then = std::move(then)] {
+        const Usage before = thread_usage();
+        work(*session);
+        session->charge(thread_usage() - before);
+        target.post([self, then] {
+            if (*self != nullptr) {
+                then();
+            }
+        });
+    });
+}
+
+void ControlConnection::open(proto::ByteView body) {
     if (const std::optional<Error> failure = session_->failure(); failure) {
         fail(*failure); // stopped before it began
         return;
@@ -60,23 +81,71 @@ void ControlConnection::open(const ReceiverRoot& root, std::uint64_t min_free_by
         return;
     }
     destination_ = escape(request.destination);
+    sender_retry_ = std::chrono::milliseconds(request.retry_ms);
     dry_run_ = (request.flags & proto::kOpenDryRun) != 0;
     Result<std::unique_ptr<Store>> store =
-        Store::open(root, session_->serial(), request, min_free_bytes);
+        Store::open(settings_.root, session_->serial(), request, settings_.storage);
     if (!store) {
         fail(store.error());
         return;
     }
-    session_->set_store(std::move(*store));
+    session_->set_store(std::move(*store), (request.flags & proto::kOpenVerify) != 0);
+    start_ticking(request.timeout_ms);
+    if (session_->store().may_adopt()) {
+        run_aside([](Session& session) { session.store().adopt(); }, [this] { welcome(); });
+    } else {
+        welcome();
+    }
+    worker_.charge(*session_);
+}
+
+void ControlConnection::welcome() {
+    if (!std::holds_alternative<Opening>(state_)) {
+        return; // it has failed meanwhile
+    }
+    state_ = Receiving{};
     proto::Welcome welcome;
     welcome.token = session_->token();
+    welcome.timeout_ms = static_cast<std::uint32_t>(settings_.timeout.count());
     welcome.fresh = session_->store().fresh_roots();
     welcome.software = kSoftwareName;
     proto::encode(welcome, out_);
     flush();
-    worker_.charge(*session_);
 }
 
+// Often enough for the more impatient of the two, and for oneself to notice within a tenth.
+void ControlConnection::start_ticking(std::uint32_t sender_timeout_ms) {
+    const std::chrono::milliseconds sender(sender_timeout_ms);
+    std::chrono::milliseconds shortest = settings_.timeout;
+    if (sender.count() != 0 && (shortest.count() == 0 || sender < shortest)) {
+        shortest = sender;
+    }
+    if (shortest.count() != 0) {
+        ping_interval_ = std::max(shortest / kPingsPerTimeout, std::chrono::milliseconds{1});
+        const auto tick = std::max(shortest / kTicksPerTimeout, std::chrono::milliseconds{1});
+        tick_.start(tick, tick);
+    }
+}
+
+void ControlConnection::on_tick() {
+    const auto now = std::chrono::steady_clock::now();
+    if (std::holds_alternative<Ending>(state_)) {
+        return; // the farewell has its own time
+    }
+    if (settings_.timeout.count() != 0 && now - last_heard_ > settings_.timeout) {
+        fail({ErrorKind::timed_out,
+              fmt::format("the sender was silent for {}",
+                          format_seconds(static_cast<double>(settings_.timeout.count()) / 1000))});
+        return;
+    }
+    if (now - last_sent_ >= ping_interval_ && out_.empty()) {
+        proto::encode_ping(out_);
+        flush();
+    }
+}
+
+// At once, or, where the last news went out a moment ago, gathered with what comes in between: to
+// wake this thread and the sender for every batch would cost more than the batch.
 void ControlConnection::on_news() {
     if (std::holds_alternative<Ending>(state_)) {
         return;
@@ -85,9 +154,36 @@ void ControlConnection::on_news() {
         fail(*failure);
         return;
     }
+    const auto now = std::chrono::steady_clock::now();
+    const bool finishing = std::holds_alternative<Finishing>(state_);
+    if (!finishing && now - last_news_ < kNewsInterval) {
+        news_timer_.start(kNewsInterval);
+        return;
+    }
+    last_news_ = now;
     send_failed_files(kMaxPendingBytes);
+    send_news();
     publish_if_finished();
     flush();
+}
+
+// Until the sender takes what is pending the rest stays with the session.
+void ControlConnection::send_news() {
+    if (out_.size() - out_sent_ > kMaxPendingBytes) {
+        return;
+    }
+    const Session::News news = session_->take_news();
+    for (std::size_t begin = 0; begin < news.stored.size(); begin += proto::kMaxAcks) {
+        const auto first = news.stored.begin() + static_cast<std::ptrdiff_t>(begin);
+        const std::size_t count = std::min(proto::kMaxAcks, news.stored.size() - begin);
+        proto::encode(proto::Ack{{first, first + static_cast<std::ptrdiff_t>(count)}}, out_);
+    }
+    for (const proto::Again& again : news.again) {
+        proto::encode(again, out_);
+    }
+    for (const std::uint32_t connection : news.lost) {
+        proto::encode(proto::Lost{connection}, out_);
+    }
 }
 
 void ControlConnection::on_ready(Readiness ready) {
@@ -95,6 +191,8 @@ void ControlConnection::on_ready(Readiness ready) {
         flush();
         if (!std::holds_alternative<Ending>(state_)) {
             send_failed_files(kMaxPendingBytes);
+            send_news();
+            flush();
         }
     }
     if (ready.readable && poll_) {
@@ -121,7 +219,12 @@ bool ControlConnection::read_frame() {
         fail({ErrorKind::network, "the sender disconnected before it was done"});
         return false;
     }
+    last_heard_ = std::chrono::steady_clock::now();
     proto::Fault fault = reader_.commit(static_cast<std::size_t>(got));
+    if (fault == proto::Fault::corrupted) {
+        fail({ErrorKind::network, "the control connection delivered damaged bytes"});
+        return false;
+    }
     if (fault == proto::Fault::none && reader_.frame_ready()) {
         fault = handle_frame();
         reader_.next();
@@ -134,12 +237,36 @@ bool ControlConnection::read_frame() {
 }
 
 proto::Fault ControlConnection::handle_frame() {
-    const bool receiving = std::holds_alternative<Receiving>(state_);
+    if (reader_.type() == proto::FrameType::error) {
+        return on_error();
+    }
+    if (reader_.type() == proto::FrameType::ping) {
+        return proto::Fault::none;
+    }
+    if (!std::holds_alternative<Receiving>(state_)) {
+        return proto::Fault::misplaced_frame;
+    }
+    // Decodes, and carries out where that went well.
+    const auto take = [this]<typename Message>(Message message, const auto& carry_out) {
+        const auto fault = proto::decode(reader_.body(), message);
+        return fault == proto::Fault::none ? carry_out(message) : fault;
+    };
     switch (reader_.type()) {
-    case proto::FrameType::offer: return receiving ? on_offer() : proto::Fault::misplaced_frame;
-    case proto::FrameType::finish: return receiving ? on_finish() : proto::Fault::misplaced_frame;
-    case proto::FrameType::file_abort: return on_file_abort();
-    case proto::FrameType::error: return on_error();
+    case proto::FrameType::offer: return on_offer();
+    case proto::FrameType::finish: return on_finish();
+    case proto::FrameType::file_end: return on_file_end();
+    case proto::FrameType::digests:
+        return take(proto::Digests{},
+                    [this](const proto::Digests& digests) { return session_->expect(digests); });
+    case proto::FrameType::file_abort:
+        return take(proto::FileAbort{}, [this](const proto::FileAbort& message) {
+            return session_->store().abort_file(message.file_id);
+        });
+    case proto::FrameType::drop:
+        return take(proto::Drop{}, [this](const proto::Drop& message) {
+            session_->drop_connection(message.connection);
+            return proto::Fault::none;
+        });
     default: return proto::Fault::misplaced_frame;
     }
 }
@@ -151,30 +278,23 @@ proto::Fault ControlConnection::on_offer() {
     }
     proto::Bytes wanted((offer.entries.size() + 7) / 8);
     for (std::size_t index = 0; index < offer.entries.size(); ++index) {
-        if (session_->store().wants(offer.entries[index], worker_.tools().directories)) {
-            wanted[index / 8] |= std::byte{1} << (index % 8);
+        proto::Present present;
+        if (!session_->store().wants(offer.entries[index], worker_.tools().directories,
+                                     present.ranges)) {
+            continue;
+        }
+        wanted[index / 8] |= std::byte{1} << (index % 8);
+        // Very many pieces: those that do not fit into one frame are sent again.
+        present.ranges.resize(std::min(present.ranges.size(), proto::kMaxRanges));
+        if (!present.ranges.empty()) {
+            present.id = offer.first_id + index;
+            proto::encode(present, out_);
         }
     }
     proto::encode(
         proto::Verdict{offer.first_id, static_cast<std::uint16_t>(offer.entries.size()), wanted},
         out_);
     return proto::Fault::none;
-}
-
-proto::Fault ControlConnection::on_finish() {
-    proto::Finish finish;
-    const auto fault = proto::decode(reader_.body(), finish);
-    if (fault == proto::Fault::none) {
-        state_ = Finishing{finish};
-        publish_if_finished();
-    }
-    return fault;
-}
-
-proto::Fault ControlConnection::on_file_abort() {
-    proto::FileAbort message;
-    const auto fault = proto::decode(reader_.body(), message);
-    return fault == proto::Fault::none ? session_->store().abort_file(message.file_id) : fault;
 }
 
 proto::Fault ControlConnection::on_error() {
@@ -198,69 +318,6 @@ void ControlConnection::send_failed_files(std::size_t max_pending_bytes) {
                                        failed->path, failed->problem.text},
                       out_);
     }
-}
-
-void ControlConnection::publish_if_finished() {
-    const Finishing* const finishing = std::get_if<Finishing>(&state_);
-    if (finishing == nullptr) {
-        return;
-    }
-    switch (session_->finish_streams(finishing->finish.streams)) {
-    case Session::Streams::waiting: return;
-    case Session::Streams::complete: break;
-    case Session::Streams::too_many:
-        fail({ErrorKind::protocol, "the sender finished before all of its data connections", 0});
-        return;
-    }
-    if (const std::optional<Error> failure = session_->failure(); failure) {
-        fail(*failure); // its news may still be on the way
-        return;
-    }
-    const std::uint64_t settled = session_->store().counts().settled;
-    if (settled != finishing->finish.files) {
-        fail({ErrorKind::protocol, fmt::format("the sender sent {} files, but {} arrived",
-                                               finishing->finish.files, settled)});
-        return;
-    }
-    if (session_->store().has_unfinished_files()) {
-        fail({ErrorKind::protocol, "the sender finished, but not all of its files", 0});
-        return;
-    }
-    const Status published =
-        session_->store().publish([this](const std::string& path, const StoreProblem& problem) {
-            session_->file_failed(path, problem);
-        });
-    if (!published) {
-        fail(published.error());
-        return;
-    }
-    if (std::optional<Error> failure = session_->failure(); failure) {
-        fail(*failure); // a fatal problem while publishing
-        return;
-    }
-    // All of them: after Done there is no other chance, and the session keeps a few MiB at most.
-    send_failed_files(SIZE_MAX);
-    send_done();
-}
-
-void ControlConnection::send_done() {
-    worker_.charge(*session_);
-    const SessionReport report = session_->report();
-    proto::Done done;
-    done.files = report.files;
-    done.unchanged = report.unchanged;
-    done.directories = report.directories;
-    done.symlinks = report.symlinks;
-    done.failed = report.failed;
-    done.bytes_spliced = report.bytes.zero_copy;
-    done.bytes_copied = report.bytes.copied;
-    done.bytes_inline = report.bytes.inlined;
-    done.bytes_decompressed = report.bytes.compressed;
-    done.cpu_us = report.usage.cpu_us;
-    done.system_calls = report.usage.system_calls;
-    done.context_switches = report.usage.context_switches;
-    proto::encode(done, out_);
-    state_ = Ending{};
 }
 
 // An Error is not answered.
@@ -303,6 +360,7 @@ void ControlConnection::flush() {
             break;
         }
         out_sent_ += static_cast<std::size_t>(sent);
+        last_sent_ = std::chrono::steady_clock::now();
     }
     if (!poll_) {
         return; // a failure in between has said good-bye
@@ -321,6 +379,7 @@ void ControlConnection::flush() {
 
 void ControlConnection::say_goodbye() {
     session_->end();
+    tick_.stop();
     poll_.reset(); // one watcher per descriptor
     farewell_ = std::make_unique<Farewell>(worker_.loop(), std::move(socket_), proto::Bytes{},
                                            [this](Farewell*) { end(); });
@@ -330,6 +389,7 @@ void ControlConnection::end() {
     SessionReport report = session_->report();
     report.destination = destination_;
     report.dry_run = dry_run_;
+    report.sender_retry = sender_retry_;
     callbacks_.ended(report);
     worker_.drop(this);
 }

@@ -1,22 +1,31 @@
 // The control connection of a session, which is the session as far as its sender is concerned.
 //
-//     Receiving --finish--> Finishing --all streams ended, published--> Ending
+//     Opening --leftovers adopted--> Receiving --finish--> Finishing --all files ended-->
+//     Publishing --published--> Ending
 //     any state --failure--> Ending
 //
-// Receiving: offers are answered. Finishing: the data connections are still being read. Ending:
-// the last frame (Done or Error) is on its way; when it is out, the session has ended.
+// Opening: what an earlier session left is being looked through. Receiving: offers are answered,
+// what arrived is acknowledged. Finishing: files are being synced, data
+// connections are being closed. Publishing: what was staged is
+// being made to appear. Ending: the last frame (Done or Error) is on its way; when it is out, the
+// session has ended. What may take long is done by a job on another thread, so that the sender goes
+// on hearing from this end.
 #pragma once
 
+#include "common/job_pool.hpp"
 #include "common/loop.hpp"
 #include "common/unique_fd.hpp"
 #include "proto/frame_reader.hpp"
+#include "receiver/digest_file.hpp"
 #include "receiver/farewell.hpp"
 #include "receiver/options.hpp"
 #include "receiver/session.hpp"
 #include "receiver/work_area.hpp"
 #include "receiver/worker.hpp"
 
+#include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <variant>
@@ -28,24 +37,38 @@ public:
     // Called on the worker's thread.
     struct Callbacks {
         std::function<void(const FailedFile&)> file_failed;
+        // These two on the thread of a chore.
+        std::function<void(const ListedFile&)> file_listed; // may be empty
+        std::function<void(const std::string&)> notice;
         std::function<void(const SessionReport&)> ended; // once, after the last word
     };
 
+    // What all sessions of a receiver share. Borrowed; `chores` is stopped before the workers go.
+    struct Settings {
+        const ReceiverRoot& root;
+        StorePolicy storage;
+        std::chrono::milliseconds timeout; // a sender that is silent for so long is gone; 0: never
+        JobPool& chores;                   // for what may take long
+        DigestFile* digests;               // null: not wanted
+    };
+
     ControlConnection(Worker& worker, std::shared_ptr<Session> session, UniqueFd socket,
-                      Callbacks callbacks);
+                      const Settings& settings, Callbacks callbacks);
     ~ControlConnection() override;
 
     // Answers the Open in `body`: with a Welcome, or with an error that ends the session.
-    void open(const ReceiverRoot& root, std::uint64_t min_free_bytes, proto::ByteView body);
+    void open(proto::ByteView body);
 
     // The session has news (Session::set_waker).
     void on_news();
 
 private:
+    struct Opening {};
     struct Receiving {};
     struct Finishing {
-        proto::Finish finish;
+        std::uint64_t files; // that the sender has sent
     };
+    struct Publishing {};
     struct Ending {};
 
     void on_ready(Readiness ready);
@@ -53,8 +76,16 @@ private:
     [[nodiscard]] proto::Fault handle_frame();
     [[nodiscard]] proto::Fault on_offer();
     [[nodiscard]] proto::Fault on_finish();
-    [[nodiscard]] proto::Fault on_file_abort();
+    [[nodiscard]] proto::Fault on_file_end();
     [[nodiscard]] proto::Fault on_error();
+    void welcome();
+    void file_ended(const Store::EndedFile& ended);
+    void on_published(const Status& published);
+    // Runs `work` on another thread, and `then` on this one if the connection is still there.
+    void run_aside(std::function<void(Session&)> work, std::function<void()> then);
+    void send_news();
+    void on_tick();
+    void start_ticking(std::uint32_t sender_timeout_ms);
     // Until that much waits to be sent; the rest stays with the session.
     void send_failed_files(std::size_t max_pending_bytes);
     void publish_if_finished();
@@ -69,12 +100,21 @@ private:
     std::shared_ptr<Session> session_;
     UniqueFd socket_;
     proto::FrameReader reader_;
-    std::variant<Receiving, Finishing, Ending> state_;
+    std::variant<Opening, Receiving, Finishing, Publishing, Ending> state_;
     proto::Bytes out_;
     std::size_t out_sent_ = 0;
+    const Settings settings_;
     Callbacks callbacks_;
-    std::string destination_; // for the report
+    std::string destination_;                   // for the report
+    std::chrono::milliseconds sender_retry_{0}; // the same
     bool dry_run_ = false;
+    unsigned files_ending_ = 0; // aside
+    std::chrono::milliseconds ping_interval_{0};
+    std::chrono::steady_clock::time_point last_heard_ = std::chrono::steady_clock::now();
+    std::chrono::steady_clock::time_point last_sent_ = last_heard_;
+    std::chrono::steady_clock::time_point last_news_{};
+    Timer tick_;       // for time-outs and pings
+    Timer news_timer_; // acknowledgements are gathered until then
     std::shared_ptr<ControlConnection*> self_ = std::make_shared<ControlConnection*>(this);
     std::unique_ptr<Poll> poll_; // null once the last word is being said
     std::unique_ptr<Farewell> farewell_;

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <fmt/format.h>
+#include <optional>
 #include <sys/socket.h>
 #include <unistd.h>
 #include <utility>
@@ -38,11 +39,13 @@ int write_at(int file, proto::ByteView bytes, std::uint64_t offset) {
 
 } // namespace
 
-DataConnection::DataConnection(Worker& worker, std::shared_ptr<Session> session, UniqueFd socket)
-    : worker_(worker), session_(std::move(session)), socket_(std::move(socket)),
+DataConnection::DataConnection(Worker& worker, std::shared_ptr<Session> session, UniqueFd socket,
+                               std::uint32_t number)
+    : worker_(worker), session_(std::move(session)), socket_(std::move(socket)), number_(number),
       reader_(proto::Role::data, false),
       poll_(worker.loop(), socket_.get(), [this](Readiness) { pump(); }) {
-    if (session_->add_connection(socket_.get())) {
+    joined_ = session_->add_connection(number_, socket_.get());
+    if (joined_) {
         poll_.wait_for({true, false});
         return;
     }
@@ -54,7 +57,7 @@ DataConnection::DataConnection(Worker& worker, std::shared_ptr<Session> session,
 
 DataConnection::~DataConnection() {
     if (!closed_) {
-        session_->remove_connection(socket_.get());
+        session_->connection_ended(number_);
     }
 }
 
@@ -77,12 +80,12 @@ bool DataConnection::read_frame() {
     if (got < 0) {
         const int error = errno;
         if (error != EAGAIN && error != EINTR) {
-            on_broken();
+            on_lost();
         }
         return error == EINTR;
     }
     if (got == 0) {
-        on_end_of_stream();
+        on_lost();
         return false;
     }
     budget_bytes_ -= std::min(budget_bytes_, static_cast<std::uint64_t>(got));
@@ -106,18 +109,12 @@ proto::Fault DataConnection::handle_frame() {
         return proto::Fault::misplaced_frame;
     }
     if (Blocks* const blocks = std::get_if<Blocks>(&state_); blocks != nullptr) {
-        switch (reader_.type()) {
-        case proto::FrameType::block: return on_block(*blocks);
-        case proto::FrameType::file_abort: return on_file_abort(blocks);
-        default: return proto::Fault::misplaced_frame;
-        }
+        return reader_.type() == proto::FrameType::block ? on_block(*blocks)
+                                                         : proto::Fault::misplaced_frame;
     }
     switch (reader_.type()) {
     case proto::FrameType::batch: return on_batch();
     case proto::FrameType::extent: return on_extent();
-    case proto::FrameType::file_end: return on_file_end();
-    case proto::FrameType::file_abort: return on_file_abort(nullptr);
-    case proto::FrameType::stream_end: end_stream(); return proto::Fault::none;
     default: return proto::Fault::misplaced_frame;
     }
 }
@@ -150,6 +147,7 @@ proto::Fault DataConnection::on_batch() {
             session_->file_failed(record.path, *problem);
         }
     }
+    session_->acknowledge(batch.id);
     return proto::Fault::none;
 }
 
@@ -165,14 +163,15 @@ proto::Fault DataConnection::on_extent() {
     if (begun.problem) {
         session_->file_failed(extent.path, *begun.problem);
     }
+    const Arriving arriving{extent.id, begun.file, extent.offset, extent.offset, extent.length};
     switch (extent.encoding) {
-    case proto::Encoding::raw:
-        state_ = Payload{begun.file, extent.offset, extent.offset, extent.length};
-        break;
-    case proto::Encoding::zstd:
-        state_ = Blocks{begun.file, extent.offset, extent.offset, extent.length};
-        break;
-    case proto::Encoding::hole: extent_complete(*begun.file, extent.offset, extent.length); break;
+    case proto::Encoding::raw: state_ = Payload{arriving}; break;
+    case proto::Encoding::zstd: state_ = Blocks{arriving}; break;
+    case proto::Encoding::hole: {
+        Arriving hole = arriving;
+        hole.offset += std::exchange(hole.remaining, 0);
+        return extent_complete(hole, extent.encoding);
+    }
     }
     return proto::Fault::none;
 }
@@ -204,37 +203,9 @@ proto::Fault DataConnection::on_block(Blocks& blocks) {
     if (blocks.remaining == 0) {
         const Blocks done = blocks;
         state_ = AwaitFrame{};
-        extent_complete(*done.file, done.begin, done.offset - done.begin);
+        return extent_complete(done, proto::Encoding::zstd);
     }
     return proto::Fault::none;
-}
-
-proto::Fault DataConnection::on_file_end() {
-    proto::FileEnd message;
-    if (const auto fault = proto::decode(reader_.body(), message); fault != proto::Fault::none) {
-        return fault;
-    }
-    const auto ended = session_->store().end_file(message.file_id, worker_.tools().directories);
-    if (ended.problem) {
-        session_->file_failed(ended.path, *ended.problem);
-    }
-    return ended.fault;
-}
-
-// In place of a block, for the file whose blocks these are, it ends the extent as well.
-proto::Fault DataConnection::on_file_abort(const Blocks* blocks) {
-    proto::FileAbort message;
-    if (const auto fault = proto::decode(reader_.body(), message); fault != proto::Fault::none) {
-        return fault;
-    }
-    if (blocks != nullptr) {
-        if (blocks->file->id != message.file_id) {
-            return proto::Fault::misplaced_frame;
-        }
-        session_->store().extent_lost(*blocks->file);
-        state_ = AwaitFrame{};
-    }
-    return session_->store().abort_file(message.file_id);
 }
 
 proto::Fault DataConnection::on_error() {
@@ -247,23 +218,10 @@ proto::Fault DataConnection::on_error() {
     return fault;
 }
 
-void DataConnection::end_stream() {
-    state_ = Ended{};
-    // Before the others hear of it: the report that follows counts this stream, too.
-    session_->count_bytes(std::exchange(bytes_, {}));
-    worker_.charge(*session_);
-    session_->stream_ended();
-}
-
-// An orderly end inside a raw payload is how a sender withdraws an extent that it cannot complete
-// (proto/PROTOCOL.md): the stream has ended like any other. Elsewhere it is a broken connection.
-void DataConnection::on_end_of_stream() {
-    if (const Payload* const payload = std::get_if<Payload>(&state_); payload != nullptr) {
-        session_->store().extent_lost(*payload->file);
-        end_stream();
-    } else if (!std::holds_alternative<Ended>(state_)) {
-        session_->fail({ErrorKind::network, "lost a data connection of the sender"});
-    }
+// Whether orderly or not makes no difference: what counts is what has been acknowledged.
+void DataConnection::on_lost() {
+    log_verbose(
+        fmt::format("session {}: data connection {} has ended", session_->serial(), number_));
     close();
 }
 
@@ -286,15 +244,19 @@ bool DataConnection::move_payload(Payload& payload) {
     if (payload.remaining == 0) {
         const Payload done = payload;
         state_ = AwaitFrame{};
-        extent_complete(*done.file, done.begin, done.offset - done.begin);
+        if (const auto fault = extent_complete(done, proto::Encoding::raw);
+            fault != proto::Fault::none) {
+            protocol_fault(fault);
+            return false;
+        }
         return true;
     }
     switch (step.status) {
     case StepStatus::progress:
     case StepStatus::file_failed: return true;
     case StepStatus::would_block: return false;
-    case StepStatus::end: on_end_of_stream(); return false;
-    case StepStatus::socket_failed: on_broken(); return false;
+    case StepStatus::end:
+    case StepStatus::socket_failed: on_lost(); return false;
     }
     return false;
 }
@@ -306,13 +268,26 @@ void DataConnection::note_fallback(const LargeFile& file) {
     }
 }
 
-void DataConnection::extent_complete(LargeFile& file, std::uint64_t begin, std::uint64_t length) {
-    const std::string path = file.path; // the file may be gone afterwards
-    const auto problem =
-        session_->store().extent_done(file, begin, length, worker_.tools().directories);
+proto::Fault DataConnection::extent_complete(const Arriving& extent, proto::Encoding encoding) {
+    const std::uint64_t length = extent.offset - extent.begin;
+    if (encoding == proto::Encoding::raw && session_->verifies() && !extent.file->dead) {
+        const auto fault =
+            session_->verify(extent.id, {extent.file, extent.begin, length, number_});
+        if (fault != proto::Fault::none) {
+            session_->store().extent_lost(*extent.file);
+        }
+        return fault;
+    }
+    const std::string path = extent.file->path; // the file may be gone afterwards
+    Store& store = session_->store();
+    const auto problem = encoding == proto::Encoding::hole
+                             ? store.hole_done(*extent.file, extent.begin, length)
+                             : store.extent_done(*extent.file, extent.begin, length, std::nullopt);
     if (problem) {
         session_->file_failed(path, *problem);
     }
+    session_->acknowledge(extent.id);
+    return proto::Fault::none;
 }
 
 void DataConnection::file_dies(LargeFile& file, const StoreProblem& problem) {
@@ -320,13 +295,6 @@ void DataConnection::file_dies(LargeFile& file, const StoreProblem& problem) {
     if (!file.dead.exchange(true)) {
         session_->file_failed(file.path, problem);
     }
-}
-
-void DataConnection::on_broken() {
-    if (!std::holds_alternative<Ended>(state_)) {
-        session_->fail({ErrorKind::network, "lost a data connection of the sender"});
-    }
-    close();
 }
 
 void DataConnection::close() {
@@ -344,11 +312,18 @@ void DataConnection::close() {
     }
     state_ = Ended{};
     poll_.wait_for({});
-    session_->remove_connection(socket_.get());
+    worker_.charge_now(*session_);
+    if (joined_) {
+        session_->connection_ended(number_);
+    }
     worker_.drop(this);
 }
 
 void DataConnection::protocol_fault(proto::Fault fault) {
+    if (fault == proto::Fault::corrupted) { // by whatever lies between: not the sender's doing
+        on_lost();
+        return;
+    }
     session_->fail({ErrorKind::protocol,
                     fmt::format("the sender broke the protocol: {}", proto::describe(fault))});
     close();

@@ -2,11 +2,10 @@
 //
 //     AwaitFrame --extent (raw)--> Payload --all bytes--> AwaitFrame
 //     AwaitFrame --extent (zstd)-> Blocks  --all bytes--> AwaitFrame
-//     AwaitFrame --stream_end----> Ended
-//     Payload ----end of stream--> Ended      (the sender withdraws the extent)
-//     Blocks -----file_abort-----> AwaitFrame (the same)
+//     any state --end of stream, reset, damaged frame--> Ended
 //
-// A connection that is lost otherwise, and bytes that break the protocol, end the session.
+// However it ends, the session goes on: the sender is told, and sends again what was not
+// acknowledged. Only bytes that break the protocol end the session.
 #pragma once
 
 #include "common/loop.hpp"
@@ -23,23 +22,23 @@ namespace sluice {
 
 class DataConnection final : public Connection {
 public:
-    DataConnection(Worker& worker, std::shared_ptr<Session> session, UniqueFd socket);
+    // `number`: as the sender calls it.
+    DataConnection(Worker& worker, std::shared_ptr<Session> session, UniqueFd socket,
+                   std::uint32_t number);
     ~DataConnection() override;
 
 private:
     struct AwaitFrame {};
-    struct Payload { // `remaining` bytes follow in the socket, for the file from `offset` on
+    // An extent of which `remaining` bytes, for the file from `offset` on, are yet to come.
+    struct Arriving {
+        std::uint64_t id;
         LargeFile* file;
         std::uint64_t begin;
         std::uint64_t offset;
         std::uint64_t remaining;
     };
-    struct Blocks { // Block frames follow, worth `remaining` bytes
-        LargeFile* file;
-        std::uint64_t begin;
-        std::uint64_t offset;
-        std::uint64_t remaining;
-    };
+    struct Payload : Arriving {}; // the bytes follow in the socket
+    struct Blocks : Arriving {};  // Block frames follow
     struct Ended {};
 
     // False: stop for this turn (nothing to read, or the connection is gone).
@@ -50,16 +49,13 @@ private:
     [[nodiscard]] proto::Fault on_batch();
     [[nodiscard]] proto::Fault on_extent();
     [[nodiscard]] proto::Fault on_block(Blocks& blocks);
-    [[nodiscard]] proto::Fault on_file_end();
-    [[nodiscard]] proto::Fault on_file_abort(const Blocks* blocks);
     [[nodiscard]] proto::Fault on_error();
-    void end_stream();
-    void on_end_of_stream();
-    void on_broken();
+    void on_lost(); // or ended
 
     void pump();
     void note_fallback(const LargeFile& file); // for -v
-    void extent_complete(LargeFile& file, std::uint64_t begin, std::uint64_t length);
+    // All bytes of it have come.
+    [[nodiscard]] proto::Fault extent_complete(const Arriving& extent, proto::Encoding encoding);
     void file_dies(LargeFile& file, const StoreProblem& problem);
     // Ends this connection; an extent that is under way is lost.
     void close();
@@ -68,10 +64,12 @@ private:
     Worker& worker_;
     std::shared_ptr<Session> session_;
     UniqueFd socket_;
+    const std::uint32_t number_;
     proto::FrameReader reader_;
     std::variant<AwaitFrame, Payload, Blocks, Ended> state_;
     std::uint64_t budget_bytes_ = 0; // left in this turn
     PathBytes bytes_;                // of this turn
+    bool joined_ = false;
     bool closed_ = false;
     bool fallback_noted_ = false;
     Poll poll_;

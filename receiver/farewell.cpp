@@ -23,9 +23,11 @@ Farewell::Farewell(Loop& loop, UniqueFd socket, const proto::Bytes& last_bytes,
     : socket_(std::move(socket)), done_(std::move(done)),
       poll_(loop, socket_.get(), [this](Readiness) { drain(); }),
       timer_(loop, [this] { finish(); }) {
-    count_system_call();
-    static_cast<void>(
-        ::send(socket_.get(), last_bytes.data(), last_bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT));
+    if (!last_bytes.empty()) {
+        count_system_call();
+        static_cast<void>(::send(socket_.get(), last_bytes.data(), last_bytes.size(),
+                                 MSG_NOSIGNAL | MSG_DONTWAIT));
+    }
     ::shutdown(socket_.get(), SHUT_WR);
     poll_.wait_for({true, false});
     timer_.start(kPatience);

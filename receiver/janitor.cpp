@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <iterator>
+#include <system_error>
 #include <utility>
 
 namespace sluice {
@@ -14,34 +15,42 @@ constexpr std::chrono::milliseconds kRetryInterval{500};
 
 } // namespace
 
-Janitor::Janitor() : thread_([this] { run(); }) {}
-
 Janitor::~Janitor() {
     stop();
 }
 
 void Janitor::stop() {
-    if (!thread_.joinable()) {
-        return;
-    }
     {
         const std::scoped_lock lock(mutex_);
         stopping_ = true;
     }
     wake_.notify_one();
-    thread_.join();
+    if (thread_.joinable()) {
+        thread_.join();
+    }
 }
 
 void Janitor::dispose(std::unique_ptr<Store> store) {
     {
         const std::scoped_lock lock(mutex_);
-        if (!stopping_) {
+        if (!stopping_ && has_thread()) {
             stores_.push_back(std::move(store));
             wake_.notify_one();
             return;
         }
     }
     static_cast<void>(store->abandon());
+}
+
+bool Janitor::has_thread() {
+    if (!thread_.joinable()) {
+        try {
+            thread_ = std::thread([this] { run(); });
+        } catch (const std::system_error&) { // out of threads
+            return false;
+        }
+    }
+    return true;
 }
 
 void Janitor::run() {

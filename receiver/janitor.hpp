@@ -14,7 +14,7 @@ namespace sluice {
 
 class Janitor {
 public:
-    Janitor();
+    Janitor() = default;
     // What could not be removed is left for the sweep of the next start.
     ~Janitor();
     Janitor(const Janitor&) = delete;
@@ -24,18 +24,19 @@ public:
     // the caller's own thread.
     void stop();
 
-    // Thread-safe.
+    // Thread-safe. Where no thread can be had the caller's own does the work.
     void dispose(std::unique_ptr<Store> store);
 
 private:
     void run();
+    [[nodiscard]] bool has_thread(); // under mutex_
 
     std::mutex mutex_;
     std::condition_variable wake_;
     std::deque<std::unique_ptr<Store>> stores_; // guarded by mutex_
     bool stopping_ = false;                     // guarded by mutex_
     std::deque<std::unique_ptr<Store>> stuck_;  // tried again with the next; the thread's own
-    std::thread thread_;
+    std::thread thread_; // started with the first work; guarded by mutex_ until stop()
 };
 
 } // namespace sluice

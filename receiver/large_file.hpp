@@ -18,13 +18,14 @@ inline constexpr std::uint32_t kKeptModeBits = 0777;
 struct LargeFile {
     explicit LargeFile(const proto::Extent& first)
         : id(first.file_id), path(first.path), size(first.file_size),
-          mode(first.mode & kKeptModeBits), mtime(first.mtime) {}
+          mode(first.mode & kKeptModeBits), mtime(first.mtime), version(first.version) {}
 
     const std::uint64_t id;
     const std::string path; // on the wire
     const std::uint64_t size;
     const std::uint32_t mode;
     const proto::Timestamp mtime;
+    const std::uint64_t version; // of the source (proto::OfferEntry)
 
     // Set before the first extent is written.
     UniqueFd fd;
@@ -32,16 +33,14 @@ struct LargeFile {
     std::string stored_path; // ... which is this; otherwise where it will go
     std::string work_name;   // its name among the session's files, where it is not staged
 
-    RangeSet received;
-    unsigned writers = 0; // extents that are being received
-    bool ended = false;   // FileEnd or FileAbort has come
-    bool aborted = false; // it was FileAbort
+    RangeSet received;                // and verified, where that is asked for
+    unsigned writers = 0;             // extents that are being received or verified
+    std::uint64_t journal_number = 0; // in the resume journal; 0: it is not in there
+    bool aborted = false;             // FileAbort has come
+    // Something may have been written where nothing has been received.
+    std::atomic<bool> soiled{false};
     // It cannot be stored, or was given up; bytes that still come are dropped.
     std::atomic<bool> dead{false};
-
-    [[nodiscard]] bool complete() const noexcept {
-        return ended && writers == 0 && (dead || received.covers(size));
-    }
 };
 
 } // namespace sluice

@@ -57,7 +57,8 @@ private:
             if (fault != proto::Fault::none) {
                 const ErrorKind kind = fault == proto::Fault::unsupported_version
                                            ? ErrorKind::protocol_version
-                                           : ErrorKind::protocol;
+                                       : fault == proto::Fault::corrupted ? ErrorKind::network
+                                                                          : ErrorKind::protocol;
                 lobby.refuse(this, {kind, fmt::format("this is sluice protocol version {}: {}",
                                                       proto::kVersion, proto::describe(fault))});
                 return;

@@ -1,5 +1,6 @@
 #include "receiver/receiver.hpp"
 
+#include "common/job_pool.hpp"
 #include "common/loop.hpp"
 #include "common/text.hpp"
 #include "common/unique_fd.hpp"
@@ -13,7 +14,10 @@
 #include <csignal>
 #include <fmt/format.h>
 #include <map>
+#include <optional>
+#include <string>
 #include <sys/random.h>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -29,6 +33,14 @@ constexpr unsigned kMaxWorkers = 16;
 constexpr int kAcceptsPerTurn = 64;
 // After running out of descriptors: the listener would be readable all the time.
 constexpr std::chrono::milliseconds kAcceptPause{100};
+// Sessions that open, publish or wait for the disk at the same time.
+constexpr unsigned kChoreThreads = 4;
+// Hashing one stream of 3 GB/s takes a third of a core.
+constexpr unsigned kMaxHashThreads = 4;
+// Leftovers that have become too old are looked for at the end of a session, at most so often.
+constexpr std::chrono::hours kSweepInterval{1};
+// With --once: how much longer than a sender tries to come back it is waited for.
+constexpr std::chrono::milliseconds kReturnMargin{1'000};
 
 proto::Token random_token() {
     proto::Token token{};
@@ -48,6 +60,10 @@ struct Receiver::Impl {
         for (const auto& worker : workers) {
             worker->stop();
         }
+        chores.reset();
+        hashing.reset();
+        waiting.clear();
+        sessions.clear();
         // One thread is left from here on: what libuv closes, no other thread opens anew.
         janitor.stop();
     }
@@ -55,9 +71,15 @@ struct Receiver::Impl {
     void accept_all();
     Status admit(UniqueFd& socket, proto::Role role, proto::FrameType type, proto::ByteView body);
     Status admit_control(UniqueFd& socket, proto::ByteView body);
+    void start_session(const proto::Token& run, UniqueFd socket, proto::Bytes body);
     Status admit_data(UniqueFd& socket, proto::ByteView body);
     [[nodiscard]] std::shared_ptr<Session> find_session(const proto::Token& token) const;
     void session_ended(const std::shared_ptr<Session>& session, const SessionReport& report);
+    void forget_directories(std::uint64_t serial) const;
+    void start_successor(std::uint64_t serial);
+    void finish_once(const SessionReport& report);
+    void dispose(std::unique_ptr<Store> store, bool keep);
+    void sweep_if_due();
     void on_stop();
     void abandon_sessions();
     Worker& worker_for(const Session& session, unsigned stream) {
@@ -67,16 +89,30 @@ struct Receiver::Impl {
     const ReceiverOptions options;
     ReceiverObserver& observer;
     ReceiverRoot root;
+    std::optional<DigestFile> digests;
     Janitor janitor;
     Loop loop;
     UniqueFd listener;
+    std::string address; // of the listener
     std::unique_ptr<Poll> listener_poll;
-    std::unique_ptr<Timer> timer; // pause of the listener, then grace of the sessions
+    std::unique_ptr<Timer> timer;        // pause of the listener, then grace of the sessions
+    std::unique_ptr<Timer> return_timer; // of a sender that lost its connection, with --once
     std::unique_ptr<Lobby> lobby;
     std::map<std::uint64_t, std::shared_ptr<Session>> sessions; // by serial number
+    // Sessions that take the place of one of the same run, which has to let go of its files first.
+    struct Successor {
+        proto::Token run;
+        UniqueFd socket;
+        proto::Bytes body;
+    };
+    std::map<std::uint64_t, Successor> waiting; // by the serial number of the one that ends
+    std::chrono::steady_clock::time_point last_sweep = std::chrono::steady_clock::now();
     std::uint64_t last_serial = 0;
     bool stopping = false;
     ExitCode result = ExitCode::done;
+    std::unique_ptr<JobPool> hashing = std::make_unique<JobPool>(
+        std::clamp(std::thread::hardware_concurrency() / 2, 1U, kMaxHashThreads));
+    std::unique_ptr<JobPool> chores = std::make_unique<JobPool>(kChoreThreads);
     std::vector<std::unique_ptr<Worker>> workers;
 };
 
@@ -104,7 +140,7 @@ Status Receiver::start() {
         return std::move(root).error();
     }
     impl.root = std::move(*root);
-    Result<std::size_t> swept = sweep_work_area(impl.root);
+    Result<std::size_t> swept = sweep_work_area(impl.root, impl.options.keep_partial);
     if (!swept) {
         return std::move(swept).error();
     }
@@ -112,15 +148,30 @@ Status Receiver::start() {
         impl.observer.notice(
             fmt::format("removed what {} interrupted session(s) had left", *swept));
     }
+    if (!impl.options.digests_file.empty()) {
+        Result<DigestFile> digests = DigestFile::open(impl.options.digests_file);
+        if (!digests) {
+            return std::move(digests).error();
+        }
+        impl.digests.emplace(std::move(*digests));
+    }
     Result<UniqueFd> listener = listen_tcp(impl.options.listen_address, impl.options.port);
     if (!listener) {
         return std::move(listener).error();
     }
     impl.listener = std::move(*listener);
+    impl.address = local_address(impl.listener.get());
+    if (impl.address == "?") { // nobody could find a port that the system chose
+        return system_error(ErrorKind::network, "cannot find out the address listened on", errno);
+    }
     const unsigned workers =
         std::clamp(std::thread::hardware_concurrency(), kMinWorkers, kMaxWorkers);
-    for (unsigned count = 0; count < workers; ++count) {
-        impl.workers.push_back(std::make_unique<Worker>(impl.options.receive_path));
+    try {
+        for (unsigned count = 0; count < workers; ++count) {
+            impl.workers.push_back(std::make_unique<Worker>(impl.options.receive_path));
+        }
+    } catch (const std::system_error& error) { // what std::thread throws
+        return system_error(ErrorKind::file_io, "cannot start a thread", error.code().value());
     }
     return ok();
 }
@@ -146,13 +197,15 @@ ExitCode Receiver::run(bool handle_signals) {
             impl.listener_poll->wait_for({true, false});
         }
     });
+    impl.return_timer = std::make_unique<Timer>(impl.loop, [&impl] { impl.loop.stop(); });
     impl.listener_poll = std::make_unique<Poll>(impl.loop, impl.listener.get(),
                                                 [&impl](Readiness) { impl.accept_all(); });
     impl.listener_poll->wait_for({true, false});
-    impl.observer.listening(local_address(impl.listener.get()));
+    impl.observer.listening(impl.address);
     impl.loop.run();
     impl.listener_poll.reset();
     impl.timer.reset();
+    impl.return_timer.reset();
     impl.lobby.reset();
     return impl.result;
 }
@@ -195,39 +248,78 @@ Status Receiver::Impl::admit(UniqueFd& socket, proto::Role role, proto::FrameTyp
 }
 
 Status Receiver::Impl::admit_control(UniqueFd& socket, proto::ByteView body) {
+    proto::Open request; // what is wrong with it, the session will say
+    const bool named = proto::decode(body, request) == proto::Fault::none;
+    const proto::Token run = named ? request.run : proto::Token{};
+    proto::Bytes copy(body.begin(), body.end());
+    for (const auto& [serial, session] : sessions) {
+        if (named && session->run() == run) {
+            // Its sender has noticed before we did that the connection was lost.
+            session->fail({ErrorKind::network, "the sender has come back on another connection"});
+            waiting[serial] = {run, std::move(socket), std::move(copy)};
+            return ok();
+        }
+    }
     if (sessions.size() >= options.max_sessions) {
         return Error{ErrorKind::refused,
                      fmt::format("the receiver is busy: {} sessions, its limit (--max-sessions)",
                                  sessions.size())};
     }
-    auto session =
-        std::make_shared<Session>(++last_serial, random_token(), peer_address(socket.get()));
+    start_session(run, std::move(socket), std::move(copy));
+    return ok();
+}
+
+void Receiver::Impl::start_session(const proto::Token& run, UniqueFd socket, proto::Bytes body) {
+    return_timer->stop();
+    auto session = std::make_shared<Session>(++last_serial, random_token(), run,
+                                             peer_address(socket.get()), *hashing);
     session->set_disposer(
-        [this](std::unique_ptr<Store> store) { janitor.dispose(std::move(store)); });
+        [this, serial = session->serial()](std::unique_ptr<Store> store, bool keep) {
+            dispose(std::move(store), keep);
+            loop.post([this, serial] {
+                forget_directories(serial);
+                start_successor(serial);
+            });
+        });
     sessions.emplace(session->serial(), session);
     observer.session_started(session->serial(), session->peer());
 
     // std::function wants to copy what it holds.
     auto handed_over = std::make_shared<UniqueFd>(std::move(socket));
     Worker& worker = worker_for(*session, 0);
-    worker.post(
-        [this, session, handed_over, &worker, request = proto::Bytes(body.begin(), body.end())] {
-            ControlConnection::Callbacks callbacks;
-            callbacks.file_failed = [this, serial = session->serial()](const FailedFile& failed) {
-                loop.post([this, serial, failed] {
-                    observer.file_failed(serial, escape(failed.path), failed.problem.text);
+    worker.post([this, session, handed_over, &worker, request = std::move(body)] {
+        ControlConnection::Callbacks callbacks;
+        callbacks.file_failed = [this, serial = session->serial()](const FailedFile& failed) {
+            loop.post([this, serial, failed] {
+                observer.file_failed(serial, escape(failed.path), failed.problem.text);
+            });
+        };
+        if (observer.wants_listed_files()) {
+            callbacks.file_listed = [this, serial = session->serial()](const ListedFile& file) {
+                loop.post([this, serial, file] {
+                    observer.file_listed(serial, escape(file.path), file.size, to_hex(file.digest));
                 });
             };
-            callbacks.ended = [this, session](const SessionReport& report) {
-                loop.post([this, session, report] { session_ended(session, report); });
-            };
-            auto connection = std::make_unique<ControlConnection>(
-                worker, session, std::move(*handed_over), std::move(callbacks));
-            ControlConnection& control = *connection;
-            worker.add(std::move(connection));
-            control.open(root, options.min_free_bytes, request);
-        });
-    return ok();
+        }
+        callbacks.notice = [this](const std::string& line) {
+            loop.post([this, line] { observer.notice(line); });
+        };
+        callbacks.ended = [this, session](const SessionReport& report) {
+            loop.post([this, session, report] { session_ended(session, report); });
+        };
+        const ControlConnection::Settings settings{root,
+                                                   {options.min_free_bytes, options.sync,
+                                                    options.keep_partial.count() != 0,
+                                                    digests.has_value()},
+                                                   options.timeout,
+                                                   *chores,
+                                                   digests ? &*digests : nullptr};
+        auto connection = std::make_unique<ControlConnection>(
+            worker, session, std::move(*handed_over), settings, std::move(callbacks));
+        ControlConnection& control = *connection;
+        worker.add(std::move(connection));
+        control.open(request);
+    });
 }
 
 Status Receiver::Impl::admit_data(UniqueFd& socket, proto::ByteView body) {
@@ -243,8 +335,9 @@ Status Receiver::Impl::admit_data(UniqueFd& socket, proto::ByteView body) {
     auto handed_over = std::make_shared<UniqueFd>(std::move(socket));
     // The control connection has little to do: the first stream gets the other worker.
     Worker& worker = worker_for(*session, 1U + join.stream);
-    worker.post([session, handed_over, &worker] {
-        worker.add(std::make_unique<DataConnection>(worker, session, std::move(*handed_over)));
+    worker.post([session, handed_over, &worker, number = join.connection] {
+        worker.add(
+            std::make_unique<DataConnection>(worker, session, std::move(*handed_over), number));
     });
     return ok();
 }
@@ -267,19 +360,65 @@ std::shared_ptr<Session> Receiver::Impl::find_session(const proto::Token& token)
 void Receiver::Impl::session_ended(const std::shared_ptr<Session>& session,
                                    const SessionReport& report) {
     sessions.erase(session->serial());
-    for (const auto& worker : workers) {
-        worker->post([&target = *worker, serial = session->serial()] {
-            target.tools().directories.forget(serial);
-        });
-    }
     observer.session_ended(report);
-    if (options.once) {
-        result = report.failure      ? exit_code(report.failure->kind)
-                 : report.failed > 0 ? ExitCode::some_files
-                                     : ExitCode::done;
+    sweep_if_due();
+    if (options.once && waiting.count(session->serial()) == 0) {
+        finish_once(report);
     }
-    if (options.once || (stopping && sessions.empty())) {
+    if (stopping && sessions.empty()) {
         loop.stop();
+    }
+}
+
+void Receiver::Impl::sweep_if_due() {
+    const auto now = std::chrono::steady_clock::now();
+    if (now - last_sweep < kSweepInterval) {
+        return;
+    }
+    last_sweep = now;
+    chores->post([this] {
+        // What goes wrong is tried again the next time.
+        static_cast<void>(sweep_work_area(root, options.keep_partial));
+    });
+}
+
+// Not before everybody has let go of the session: data connections deal with what has come already
+// when it ends, and may open directories for that.
+void Receiver::Impl::forget_directories(std::uint64_t serial) const {
+    for (const auto& worker : workers) {
+        worker->post([&target = *worker, serial] { target.tools().directories.forget(serial); });
+    }
+}
+
+void Receiver::Impl::start_successor(std::uint64_t serial) {
+    if (const auto next = waiting.find(serial); next != waiting.end()) {
+        Successor successor = std::move(next->second);
+        waiting.erase(next);
+        start_session(successor.run, std::move(successor.socket), std::move(successor.body));
+    }
+}
+
+// The session that was to be served is not over as long as its sender may come back.
+void Receiver::Impl::finish_once(const SessionReport& report) {
+    result = report.failure      ? exit_code(report.failure->kind)
+             : report.failed > 0 ? ExitCode::some_files
+                                 : ExitCode::done;
+    const bool lost = report.failure && (report.failure->kind == ErrorKind::network ||
+                                         report.failure->kind == ErrorKind::timed_out);
+    if (!lost || report.sender_retry.count() == 0) {
+        loop.stop();
+    } else if (sessions.empty()) {
+        return_timer->start(report.sender_retry + kReturnMargin);
+    }
+}
+
+// On whatever thread used the session last.
+void Receiver::Impl::dispose(std::unique_ptr<Store> store, bool keep) {
+    if (keep && options.keep_partial.count() != 0) {
+        store->touch();
+        store.reset(); // closes what it holds open, and with that unlocks it
+    } else if (store) {
+        janitor.dispose(std::move(store));
     }
 }
 

@@ -4,6 +4,7 @@
 #include "common/result.hpp"
 #include "common/usage.hpp"
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -17,6 +18,8 @@ struct SessionReport {
     std::optional<Error> failure;
     std::uint64_t files = 0; // published
     std::uint64_t unchanged = 0;
+    std::uint64_t reused_files = 0; // of `unchanged`: left by an earlier session
+    std::uint64_t reused_bytes = 0;
     std::uint64_t directories = 0;
     std::uint64_t symlinks = 0;
     std::uint64_t failed = 0;
@@ -24,6 +27,8 @@ struct SessionReport {
     Usage usage;
     double seconds = 0;
     bool dry_run = false;
+    // How long its sender will try to come back if the connection was lost.
+    std::chrono::milliseconds sender_retry{0};
 };
 
 // Told about events, always on the thread that is in Receiver::run().
@@ -35,6 +40,11 @@ public:
     // `path` and `reason` are escaped.
     virtual void file_failed(std::uint64_t serial, const std::string& path,
                              const std::string& reason) = 0;
+    [[nodiscard]] virtual bool wants_listed_files() const { return false; }
+    // With ReceiverOptions::digests_file, and if wanted: a file that is at its destination. `path`
+    // is below the receiver's directory and escaped, `digest` in hexadecimal.
+    virtual void file_listed(std::uint64_t serial, const std::string& path, std::uint64_t size,
+                             const std::string& digest) = 0;
     virtual void session_ended(const SessionReport& report) = 0;
     // Something worth a line in the log that belongs to no session.
     virtual void notice(const std::string& line) = 0;

@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 #include <sys/socket.h>
+#include <utility>
 
 namespace sluice {
 
@@ -13,6 +14,10 @@ namespace {
 // Memory for failed files that wait to be told to the sender, one of which may not be listening. It
 // learns the number of all of them anyway.
 constexpr std::size_t kMaxQueuedFailureBytes = std::size_t{4} << 20;
+// Acknowledgements that a sender does not take: each takes memory.
+constexpr std::size_t kMaxWaitingAcks = std::size_t{1} << 20;
+// Data connections of one session, all in all: of each the number is remembered.
+constexpr std::size_t kMaxConnections = 65'536;
 
 std::size_t memory_of(const FailedFile& failed) {
     return sizeof failed + failed.path.size() + failed.problem.text.size();
@@ -25,16 +30,27 @@ Error sender_error(const proto::ErrorMessage& message) {
             0};
 }
 
-Session::Session(std::uint64_t serial, const proto::Token& token, std::string peer)
-    : serial_(serial), token_(token), peer_(std::move(peer)) {}
+Session::Session(std::uint64_t serial, const proto::Token& token, const proto::Token& run,
+                 std::string peer, JobPool& hashing)
+    : serial_(serial), token_(token), run_(run), peer_(std::move(peer)), hashing_(hashing) {}
 
+// Only what broke off can be gone on with. After a full disk, say, its room is worth more.
 Session::~Session() {
-    if (store_ && dispose_) {
-        dispose_(std::move(store_));
+    if (dispose_) {
+        const bool broken_off = failure_ && (failure_->kind == ErrorKind::network ||
+                                             failure_->kind == ErrorKind::timed_out ||
+                                             failure_->kind == ErrorKind::interrupted);
+        const bool keep = broken_off && store_ && store_->is_worth_keeping();
+        dispose_(std::move(store_), keep);
     }
 }
 
-void Session::set_disposer(std::function<void(std::unique_ptr<Store>)> dispose) {
+void Session::set_store(std::unique_ptr<Store> store, bool verify) {
+    store_ = std::move(store);
+    verify_ = verify;
+}
+
+void Session::set_disposer(Dispose dispose) {
     dispose_ = std::move(dispose);
 }
 
@@ -54,28 +70,189 @@ void Session::wake() {
     }
 }
 
-bool Session::add_connection(int socket) {
+bool Session::has_news() {
+    return !std::exchange(woken_, true);
+}
+
+bool Session::add_connection(std::uint32_t number, int socket) {
     const std::scoped_lock lock(mutex_);
-    if (ended_ || failure_ || finished_ || sockets_.size() >= proto::kMaxStreams ||
-        store_->dry_run()) {
+    if (ended_ || failure_ || closed_ || connections_.size() >= proto::kMaxStreams ||
+        used_numbers_.size() >= kMaxConnections || store_->dry_run() ||
+        !used_numbers_.insert(number).second) {
         return false;
     }
-    ++streams_joined_;
-    sockets_.insert(socket);
+    connections_[number].socket = socket;
     return true;
 }
 
-void Session::remove_connection(int socket) {
-    const std::scoped_lock lock(mutex_);
-    sockets_.erase(socket);
-}
-
-void Session::stream_ended() {
+void Session::connection_ended(std::uint32_t number) {
+    bool news = false;
     {
         const std::scoped_lock lock(mutex_);
-        ++streams_ended_;
+        connections_[number].socket = -1;
+        news = forget_if_over(number);
     }
-    wake();
+    if (news) {
+        wake();
+    }
+}
+
+void Session::drop_connection(std::uint32_t number) {
+    bool news = false;
+    {
+        const std::scoped_lock lock(mutex_);
+        if (const auto found = connections_.find(number); found != connections_.end()) {
+            if (found->second.socket >= 0) {
+                // Its worker sees the end of the stream, and then the rest follows.
+                ::shutdown(found->second.socket, SHUT_RDWR);
+            }
+        } else if (used_numbers_.size() < kMaxConnections && used_numbers_.insert(number).second) {
+            news_.lost.push_back(number); // it has not come, and may not come any more
+            news = has_news();
+        }
+    }
+    if (news) {
+        wake();
+    }
+}
+
+bool Session::forget_if_over(std::uint32_t number) {
+    const auto found = connections_.find(number);
+    if (found == connections_.end() || found->second.socket >= 0 || found->second.unverified > 0) {
+        return false;
+    }
+    connections_.erase(found);
+    news_.lost.push_back(number);
+    return has_news();
+}
+
+void Session::acknowledge(std::uint64_t id) {
+    bool news = false;
+    bool too_many = false;
+    {
+        const std::scoped_lock lock(mutex_);
+        news_.stored.push_back(id);
+        too_many = news_.stored.size() > kMaxWaitingAcks;
+        news = has_news();
+    }
+    if (too_many) {
+        fail({ErrorKind::protocol, "the sender does not read what it is told"});
+    } else if (news) {
+        wake();
+    }
+}
+
+proto::Fault Session::verify(std::uint64_t id, const ArrivedExtent& extent) {
+    {
+        const std::scoped_lock lock(mutex_);
+        if (checks_.size() >= proto::kMaxUnacknowledged) {
+            return proto::Fault::limit_exceeded;
+        }
+        const auto [added, is_new] = checks_.try_emplace(id, Check{extent, {}, {}});
+        if (!is_new) {
+            return proto::Fault::bad_value;
+        }
+        if (const auto early = early_digests_.find(id); early != early_digests_.end()) {
+            added->second.expected = early->second;
+            early_digests_.erase(early);
+        }
+        ++connections_[extent.connection].unverified;
+    }
+    hashing_.post([self = shared_from_this(), id, file = extent.file->fd.get(),
+                   offset = extent.offset,
+                   length = extent.length] { self->hash(id, file, offset, length); });
+    return proto::Fault::none;
+}
+
+// On a thread of the pool. The file stays open: an extent is being verified.
+void Session::hash(std::uint64_t id, int file, std::uint64_t offset, std::uint64_t length) {
+    const Usage before = thread_usage();
+    const RangeDigest actual = digest_range(file, offset, length);
+    std::optional<Check> complete;
+    {
+        const std::scoped_lock lock(mutex_);
+        const auto found = checks_.find(id);
+        found->second.actual = actual;
+        if (found->second.expected) {
+            complete = found->second;
+            checks_.erase(found);
+        }
+    }
+    if (complete) {
+        settle(id, *complete);
+    }
+    charge(thread_usage() - before);
+}
+
+proto::Fault Session::expect(const proto::Digests& digests) {
+    for (const proto::Digests::Entry& entry : digests.entries) {
+        std::optional<Check> complete;
+        {
+            const std::scoped_lock lock(mutex_);
+            const auto found = checks_.find(entry.id);
+            if (found == checks_.end()) {
+                // The oldest may be of extents that were lost.
+                if (early_digests_.size() >= proto::kMaxUnacknowledged) {
+                    early_digests_.erase(early_digests_.begin());
+                }
+                early_digests_[entry.id] = entry.digest;
+                continue;
+            }
+            if (found->second.expected) {
+                return proto::Fault::bad_value;
+            }
+            found->second.expected = entry.digest;
+            if (found->second.actual) {
+                complete = found->second;
+                checks_.erase(found);
+            }
+        }
+        if (complete) {
+            settle(entry.id, *complete);
+        }
+    }
+    return proto::Fault::none;
+}
+
+// Both digests are known.
+void Session::settle(std::uint64_t id, const Check& check) {
+    LargeFile& file = *check.extent.file;
+    const std::string path = file.path; // the file may be gone afterwards
+    std::optional<StoreProblem> problem;
+    bool again = false;
+    if (check.actual->error_number != 0) {
+        if (!file.dead.exchange(true)) {
+            problem = make_problem(check.actual->error_number);
+            problem->fault = proto::FileFault::corrupt;
+            problem->text = fmt::format("cannot read it back: {}", problem->text);
+        }
+        store_->extent_lost(file);
+    } else if (check.actual->digest == *check.expected) {
+        problem = store_->extent_done(file, check.extent.offset, check.extent.length,
+                                      check.actual->digest);
+    } else {
+        again = !file.dead; // of a dead file nobody wants anything
+        store_->extent_lost(file);
+    }
+    if (problem) {
+        file_failed(path, *problem);
+    }
+    if (!again) {
+        acknowledge(id);
+    }
+    bool news = false;
+    {
+        const std::scoped_lock lock(mutex_);
+        if (again) {
+            news_.again.push_back({id, check.actual->digest});
+            news = has_news();
+        }
+        --connections_[check.extent.connection].unverified;
+        news = forget_if_over(check.extent.connection) || news;
+    }
+    if (news) {
+        wake();
+    }
 }
 
 void Session::fail(Error error) {
@@ -124,22 +301,36 @@ std::optional<FailedFile> Session::take_failed_file() {
     return failed;
 }
 
-Session::Streams Session::finish_streams(std::uint64_t streams) {
+Session::News Session::take_news() {
     const std::scoped_lock lock(mutex_);
-    if (streams_joined_ > streams) {
-        return Streams::too_many;
-    }
-    finished_ = streams_ended_ == streams;
-    return finished_ ? Streams::complete : Streams::waiting;
+    woken_ = false;
+    return std::exchange(news_, {});
+}
+
+void Session::close_to_connections() {
+    const std::scoped_lock lock(mutex_);
+    closed_ = true;
+    shut_connections_down();
+}
+
+bool Session::has_connections() const {
+    const std::scoped_lock lock(mutex_);
+    return !connections_.empty();
 }
 
 void Session::end() {
     const std::scoped_lock lock(mutex_);
     ended_ = true;
-    // Each connection removes its socket before it closes it, so these are still its own. Its
-    // worker sees the end of the stream and drops the connection.
-    for (const int socket : sockets_) {
-        ::shutdown(socket, SHUT_RDWR);
+    shut_connections_down();
+}
+
+// Each connection says that it has ended before it closes its socket, so these are still its own.
+// Its worker sees the end of the stream and drops the connection.
+void Session::shut_connections_down() {
+    for (const auto& [number, connection] : connections_) {
+        if (connection.socket >= 0) {
+            ::shutdown(connection.socket, SHUT_RDWR);
+        }
     }
 }
 
@@ -160,6 +351,8 @@ SessionReport Session::report() const {
         const StoreCounts& counts = store_->counts();
         report.files = counts.files.load();
         report.unchanged = counts.unchanged.load();
+        report.reused_files = counts.reused_files.load();
+        report.reused_bytes = counts.reused_bytes.load();
         report.directories = counts.directories.load();
         report.symlinks = counts.symlinks.load();
     }

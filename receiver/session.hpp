@@ -5,6 +5,8 @@
 // be told leaves it here and wakes the control connection on its own worker.
 #pragma once
 
+#include "common/digest.hpp"
+#include "common/job_pool.hpp"
 #include "common/usage.hpp"
 #include "proto/messages.hpp"
 #include "receiver/report.hpp"
@@ -15,11 +17,14 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
+#include <unordered_map>
 #include <unordered_set>
+#include <vector>
 
 namespace sluice {
 
@@ -32,32 +37,54 @@ struct FailedFile {
 // What a sender's Error makes of its session.
 [[nodiscard]] Error sender_error(const proto::ErrorMessage& message);
 
-class Session {
+class Session : public std::enable_shared_from_this<Session> {
 public:
-    Session(std::uint64_t serial, const proto::Token& token, std::string peer);
+    // `hashing` is borrowed, and stopped before anything that a session refers to goes away.
+    Session(std::uint64_t serial, const proto::Token& token, const proto::Token& run,
+            std::string peer, JobPool& hashing);
     ~Session();
     Session(const Session&) = delete;
     Session& operator=(const Session&) = delete;
 
     [[nodiscard]] std::uint64_t serial() const noexcept { return serial_; }
     [[nodiscard]] const proto::Token& token() const noexcept { return token_; }
+    [[nodiscard]] const proto::Token& run() const noexcept { return run_; }
     [[nodiscard]] const std::string& peer() const noexcept { return peer_; }
 
     // The control connection's part, before any data connection may join.
-    void set_store(std::unique_ptr<Store> store) { store_ = std::move(store); }
+    void set_store(std::unique_ptr<Store> store, bool verify);
     [[nodiscard]] Store& store() noexcept { return *store_; }
-    // Where the Store goes when the session is over and nobody uses it any more, for
-    // abandon() to remove what is left.
-    void set_disposer(std::function<void(std::unique_ptr<Store>)> dispose);
+    // Called, on any thread, when the session is over and nobody uses it any more: where its Store
+    // goes (null, where it never had one). `keep`: a later session could go on with what is left.
+    using Dispose = std::function<void(std::unique_ptr<Store> store, bool keep)>;
+    void set_disposer(Dispose dispose);
     // Called, on any thread, when there is news for the control connection. There may be some
     // already.
     void set_waker(std::function<void()> wake);
 
-    // Data connections: their sockets are shut down when the session ends. False: it takes none (it
-    // has ended or is being published, is a dry run, or has proto::kMaxStreams of them).
-    [[nodiscard]] bool add_connection(int socket);
-    void remove_connection(int socket);
-    void stream_ended();
+    // Data connections, by the number that the sender gave them. Their sockets are shut down when
+    // the session ends. False: it takes none (it has ended or is being published, is a dry run, has
+    // proto::kMaxStreams of them, or has had that number).
+    [[nodiscard]] bool add_connection(std::uint32_t number, int socket);
+    // The connection has ended, in whatever way. The sender is told once all that came on it has
+    // been dealt with.
+    void connection_ended(std::uint32_t number);
+    // The sender has given it up.
+    void drop_connection(std::uint32_t number);
+
+    // A batch, or an extent that needs no digest, is dealt with.
+    void acknowledge(std::uint64_t id);
+    // All bytes of a raw extent are in its file: compares them with the digest that has come or
+    // will come, and then acknowledges it or asks for it again. A Fault: a limit, or a used id.
+    struct ArrivedExtent {
+        LargeFile* file = nullptr;
+        std::uint64_t offset = 0;
+        std::uint64_t length = 0;
+        std::uint32_t connection = 0;
+    };
+    [[nodiscard]] proto::Fault verify(std::uint64_t id, const ArrivedExtent& extent);
+    [[nodiscard]] proto::Fault expect(const proto::Digests& digests);
+    [[nodiscard]] bool verifies() const noexcept { return verify_; }
 
     // Ends the session; the first reason counts.
     void fail(Error error);
@@ -68,10 +95,18 @@ public:
     [[nodiscard]] std::optional<Error> failure() const;
     // One file that could not be stored, nullopt where there is none to tell of.
     [[nodiscard]] std::optional<FailedFile> take_failed_file();
-    // Whether as many data connections as the sender's Finish says have joined and ended.
-    // `complete` is said once, and from then on none may join.
-    enum class Streams : std::uint8_t { waiting, complete, too_many };
-    [[nodiscard]] Streams finish_streams(std::uint64_t streams);
+    struct News {
+        std::vector<std::uint64_t> stored; // to be acknowledged
+        std::vector<proto::Again> again;
+        std::vector<std::uint32_t> lost; // connections; to be told after all that is stored
+    };
+    [[nodiscard]] News take_news();
+    // Wakes the control connection without other news.
+    void wake();
+    // Nothing more may come: no connection joins from now on, and those that are there lose their
+    // sockets. What they have brought already is still dealt with: there is news when all is done.
+    void close_to_connections();
+    [[nodiscard]] bool has_connections() const;
     // The session is over: no connection may join, those that are there lose their sockets.
     void end();
 
@@ -80,27 +115,48 @@ public:
     [[nodiscard]] SessionReport report() const;
 
 private:
-    void wake();
+    struct DataLink {
+        int socket = -1; // -1 once it has ended
+        unsigned unverified = 0;
+    };
+    struct Check {
+        ArrivedExtent extent;
+        std::optional<Digest> expected;
+        std::optional<RangeDigest> actual;
+    };
+
+    void hash(std::uint64_t id, int file, std::uint64_t offset, std::uint64_t length);
+    void settle(std::uint64_t id, const Check& check);
+    // Both under mutex_. True: the control connection must be woken.
+    [[nodiscard]] bool has_news();
+    [[nodiscard]] bool forget_if_over(std::uint32_t number);
+    void shut_connections_down();
 
     const std::uint64_t serial_;
     const proto::Token token_;
+    const proto::Token run_;
     const std::string peer_;
+    JobPool& hashing_;
     const std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
     std::unique_ptr<Store> store_;
-    std::function<void(std::unique_ptr<Store>)> dispose_;
+    bool verify_ = false;
+    Dispose dispose_;
     SharedUsage usage_;
     std::atomic<std::uint64_t> failed_{0};
 
     mutable std::mutex mutex_; // guards everything below
     std::function<void()> wake_;
+    bool woken_ = false; // since take_news()
     bool ended_ = false;
+    bool closed_ = false; // to connections
     std::optional<Error> failure_;
     std::deque<FailedFile> failed_files_;
     std::size_t failed_bytes_ = 0; // of their paths and texts
-    std::uint64_t streams_joined_ = 0;
-    std::uint64_t streams_ended_ = 0;
-    bool finished_ = false; // all streams have ended
-    std::unordered_set<int> sockets_;
+    std::unordered_map<std::uint32_t, DataLink> connections_;
+    std::unordered_set<std::uint32_t> used_numbers_;
+    std::unordered_map<std::uint64_t, Check> checks_;
+    std::map<std::uint64_t, Digest> early_digests_; // came before their extents
+    News news_;
     PathBytes bytes_;
 };
 

@@ -1,6 +1,7 @@
 #include "receiver/store.hpp"
 
 #include "common/beneath.hpp"
+#include "common/digest.hpp"
 #include "common/text.hpp"
 #include "common/usage.hpp"
 
@@ -9,6 +10,7 @@
 #include <cstring>
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <span>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
@@ -92,19 +94,38 @@ StoreProblem make_conflict(std::string text) {
     return problem;
 }
 
-Store::Store(const ReceiverRoot& root, std::uint64_t owner, Target target, std::uint32_t flags,
-             std::uint64_t min_free_bytes)
-    : root_(root), owner_(owner), target_(std::move(target)), flags_(flags),
-      min_free_bytes_(min_free_bytes), journal_([this] {
-          const auto made = area();
-          return made.index() == 0 ? std::get<0>(made)->fd() : -std::get<1>(made).error_number;
-      }) {}
+namespace {
+
+// What two sessions must have in common for the second to go on with what the first left: where
+// everything goes, what it is called there, and how it is stored.
+std::string area_key(const proto::Open& request) {
+    std::string text =
+        fmt::format("{}", request.flags & (proto::kOpenPreserve | proto::kOpenSingleFile |
+                                           proto::kOpenPublishByFile));
+    text.append(1, '\0').append(request.destination);
+    for (const std::string_view root : request.roots) {
+        text.append(1, '\0').append(root);
+    }
+    return to_hex(digest_of(std::as_bytes(std::span(text))));
+}
+
+} // namespace
+
+Store::Store(const ReceiverRoot& root, std::uint64_t owner, Target target,
+             const proto::Open& request, const StorePolicy& policy)
+    : root_(root), owner_(owner), target_(std::move(target)), flags_(request.flags),
+      policy_(policy), roots_(request.roots.begin(), request.roots.end()), key_(area_key(request)),
+      run_(request.run), journal_([this] { return area_directory(); }),
+      durability_(policy.sync || (request.flags & proto::kOpenSync) != 0) {
+    if (policy.list_digests && !dry_run()) {
+        digests_.emplace([this] { return area_directory(); });
+    }
+}
 
 Store::~Store() = default;
 
 Result<std::unique_ptr<Store>> Store::open(const ReceiverRoot& root, std::uint64_t owner,
-                                           const proto::Open& request,
-                                           std::uint64_t min_free_bytes) {
+                                           const proto::Open& request, const StorePolicy& policy) {
     Result<Target> target = resolve_target(root, request);
     if (!target) {
         return std::move(target).error();
@@ -120,8 +141,11 @@ Result<std::unique_ptr<Store>> Store::open(const ReceiverRoot& root, std::uint64
         }
         target->directory = std::move(made.fd);
     }
-    std::unique_ptr<Store> store(
-        new Store(root, owner, std::move(*target), request.flags, min_free_bytes));
+    const bool made_target = by_file && target->exists();
+    std::unique_ptr<Store> store(new Store(root, owner, std::move(*target), request, policy));
+    if (made_target) {
+        store->durability_.note_many();
+    }
     store->fresh_roots_ = std::move(fresh);
     if (const auto problem = store->check_space(kSpaceCheckBytes); problem) {
         return Error{ErrorKind::file_io, problem->text, problem->error_number};
@@ -132,7 +156,7 @@ Result<std::unique_ptr<Store>> Store::open(const ReceiverRoot& root, std::uint64
 std::variant<SessionArea*, StoreProblem> Store::area() {
     const std::scoped_lock lock(area_mutex_);
     if (!area_) {
-        Result<SessionArea> made = SessionArea::create(root_);
+        Result<SessionArea> made = SessionArea::create(root_, policy_.resume ? key_ : "");
         if (!made) {
             StoreProblem problem = make_problem(made.error().error_number);
             problem.fatal = true;
@@ -140,8 +164,21 @@ std::variant<SessionArea*, StoreProblem> Store::area() {
             return problem;
         }
         area_.emplace(std::move(*made));
+        begin_journal({});
     }
     return &*area_;
+}
+
+int Store::area_directory() {
+    const auto made = area();
+    return made.index() == 0 ? std::get<0>(made)->fd() : -std::get<1>(made).error_number;
+}
+
+// A list that cannot hold a file is no reason to refuse the file.
+void Store::list_file(std::string_view wire_path, std::uint64_t size) {
+    if (digests_ && digests_->add(target_.local_path(wire_path), size) != 0) {
+        unlisted_.fetch_add(1, std::memory_order_relaxed);
+    }
 }
 
 bool Store::stages(std::string_view top) {
@@ -191,8 +228,25 @@ Store::Placed Store::place(std::string_view wire_path, bool is_directory) {
     return place;
 }
 
+void Store::note_name(const Place& place) {
+    if (!durability_.wanted() || place.staged) {
+        return;
+    }
+    // Directories on the way may be new, too.
+    std::string_view parent = place.path;
+    do {
+        parent = split_path(parent).parent;
+        note_directory(parent);
+    } while (!parent.empty());
+}
+
+void Store::note_directory(std::string_view path) {
+    const char* const slash = target_.path.empty() || path.empty() ? "" : "/";
+    durability_.note_directory(fmt::format("{}{}{}", target_.path, slash, path));
+}
+
 std::optional<StoreProblem> Store::check_space(std::uint64_t bytes) {
-    if (min_free_bytes_ == 0 ||
+    if (policy_.min_free_bytes == 0 ||
         unchecked_bytes_.fetch_add(bytes, std::memory_order_relaxed) + bytes < kSpaceCheckBytes) {
         return std::nullopt;
     }
@@ -200,44 +254,13 @@ std::optional<StoreProblem> Store::check_space(std::uint64_t bytes) {
     struct statvfs status {};
     count_system_call();
     if (fstatvfs(root_.fd.get(), &status) == 0 &&
-        std::uint64_t{status.f_bavail} * status.f_frsize < min_free_bytes_) {
+        std::uint64_t{status.f_bavail} * status.f_frsize < policy_.min_free_bytes) {
         StoreProblem problem = make_problem(ENOSPC);
         problem.text = fmt::format("no space: less than {} would stay free (--min-free)",
-                                   format_bytes(min_free_bytes_));
+                                   format_bytes(policy_.min_free_bytes));
         return problem;
     }
     return std::nullopt;
-}
-
-bool Store::wants(const proto::OfferEntry& offered, DirectoryCache& directories) {
-    if ((flags_ & proto::kOpenIgnoreTimes) != 0 || !target_.exists()) {
-        return true;
-    }
-    const std::string path = target_.local_path(offered.path);
-    const SplitPath parts = split_path(path);
-    const std::string name(parts.name);
-    const int parent = directories.get(owner_, target_.directory.get(), parts.parent, 0);
-    struct stat status {};
-    if (parent < 0) {
-        return true; // missing, or in the way: storing it will tell
-    }
-    count_system_call();
-    if (fstatat(parent, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0 ||
-        !S_ISREG(status.st_mode) || static_cast<std::uint64_t>(status.st_size) != offered.size ||
-        !same_time(status.st_mtim, offered.mtime)) {
-        return true;
-    }
-    if (preserves() && !dry_run() && (status.st_mode & 07777U) != (offered.mode & kKeptModeBits)) {
-        count_system_call();
-        const UniqueFd file = UniqueFd::adopt(
-            openat(parent, name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
-        count_system_call();
-        if (!file || fchmod(file.get(), offered.mode & kKeptModeBits) != 0) {
-            return true;
-        }
-    }
-    counts_.unchanged.fetch_add(1, std::memory_order_relaxed);
-    return false;
 }
 
 std::optional<StoreProblem> Store::put(proto::Record record, DirectoryCache& directories) {
@@ -262,6 +285,7 @@ std::optional<StoreProblem> Store::put(proto::Record record, DirectoryCache& dir
     if (parent < 0) {
         return make_problem(-parent);
     }
+    forget_leftover(record.path);
     return record.kind == proto::RecordKind::file ? put_file(record, place, parent)
                                                   : put_symlink(record, place, parent);
 }
@@ -288,6 +312,7 @@ std::optional<StoreProblem> Store::put_directory(const proto::Record& record, co
             return make_problem(-fd);
         }
     }
+    note_name(place);
     counts_.directories.fetch_add(1, std::memory_order_relaxed);
     if (!preserves()) {
         return std::nullopt;
@@ -350,6 +375,7 @@ std::optional<StoreProblem> Store::put_symlink(const proto::Record& record, cons
             return make_problem(error);
         }
     }
+    durability_.note_many(); // the times of a link cannot be synced by themselves
     counts_.symlinks.fetch_add(1, std::memory_order_relaxed);
     return std::nullopt;
 }
@@ -358,17 +384,18 @@ int Store::create_file(int directory, const std::string& name, std::uint32_t mod
                        UniqueFd& out) const {
     count_system_call();
     out = UniqueFd::adopt(openat(directory, name.c_str(),
-                                 O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+                                 O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
                                  preserves() ? mode : kDefaultFileMode));
     return out ? 0 : errno;
 }
 
-// Of a file that create_file has just made. 0, or errno.
-int Store::set_metadata(int file, std::uint32_t mode, const proto::Timestamp& mtime) const {
+// Of a file that create_file has made with `made_mode`. 0, or errno.
+int Store::set_metadata(int file, std::uint32_t made_mode, std::uint32_t mode,
+                        const proto::Timestamp& mtime) const {
     if (!preserves()) {
         return 0;
     }
-    if ((mode & root_.umask) != 0) {
+    if (made_mode != mode || (mode & root_.umask) != 0) {
         count_system_call();
         if (fchmod(file, mode) != 0) {
             return errno;
@@ -401,7 +428,10 @@ std::optional<StoreProblem> Store::put_file(const proto::Record& record, const P
     }
     error = write_all(file.get(), record.content);
     if (error == 0) {
-        error = set_metadata(file.get(), record.mode, record.mtime);
+        error = set_metadata(file.get(), record.mode, record.mode, record.mtime);
+    }
+    if (error == 0 && !in_place && !place.staged) {
+        error = durability_.settle_file(file.get()); // what is staged is settled all at once
     }
     const int close_error = file.close();
     if (error == 0) {
@@ -415,6 +445,8 @@ std::optional<StoreProblem> Store::put_file(const proto::Record& record, const P
         static_cast<void>(unlink_file(directory, made));
         return make_problem(error);
     }
+    note_name(place);
+    list_file(record.path, record.content.size());
     counts_.files.fetch_add(1, std::memory_order_relaxed);
     return std::nullopt;
 }

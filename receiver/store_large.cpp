@@ -6,21 +6,23 @@
 #include <cerrno>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <utility>
 
 namespace sluice {
 
 namespace {
 
-// Files that one session may have open at a time: each takes a descriptor.
-constexpr std::size_t kMaxOpenFiles = 256;
-// Files of one session whose end or abort may overtake their extents: each takes a set entry.
-constexpr std::size_t kMaxEarly = 65'536;
+// Files of one session that were aborted: each takes a set entry.
+constexpr std::size_t kMaxAborted = 65'536;
+// A later session must be able to open it again.
+constexpr std::uint32_t kWorkingMode = S_IRUSR | S_IWUSR;
 // Pieces of one file that may be apart: each takes memory. In order, one stream makes one piece.
 constexpr std::size_t kMaxPieces = 4096;
 
 bool same_file(const LargeFile& file, const proto::Extent& extent) {
     return file.size == extent.file_size && file.path == extent.path &&
-           file.mode == (extent.mode & kKeptModeBits) && file.mtime == extent.mtime;
+           file.mode == (extent.mode & kKeptModeBits) && file.mtime == extent.mtime &&
+           file.version == extent.version;
 }
 
 bool is_same_file(int file, int directory, const std::string& name) {
@@ -53,15 +55,14 @@ Store::BegunExtent Store::begin_extent(const proto::Extent& extent, DirectoryCac
         ++file.writers;
         return {&file};
     }
-    if (files_.size() >= kMaxOpenFiles) {
+    if (files_.size() >= proto::kMaxOpenFiles) {
         return {nullptr, proto::Fault::limit_exceeded};
     }
     LargeFile& file =
         *files_.emplace(extent.file_id, std::make_unique<LargeFile>(extent)).first->second;
-    file.ended = ended_early_.erase(file.id) != 0;
     BegunExtent begun{&file};
     if (aborted_.count(file.id) != 0) {
-        file.dead = file.ended = file.aborted = true;
+        file.dead = file.aborted = true;
     } else {
         begun.problem = open_large(file, directories);
         file.dead = begun.problem.has_value();
@@ -77,104 +78,217 @@ std::optional<StoreProblem> Store::open_large(LargeFile& file, DirectoryCache& d
     }
     const Place& place = std::get<0>(placed);
     file.stored_path = place.path;
-    const SplitPath parts = split_path(file.stored_path);
+    const auto made_area = area();
+    if (made_area.index() != 0) {
+        return std::get<1>(made_area);
+    }
+    SessionArea& session = *std::get<0>(made_area);
+    if (leftovers_) {
+        const std::vector<proto::Range> ranges =
+            leftovers_->ranges_of(file.path, file.size, file.mtime, file.version);
+        const int error = reopen_large(file, place, ranges, session, directories);
+        if (error == 0) {
+            return std::nullopt;
+        }
+        if (!ranges.empty()) { // the sender was told of them, and will not send them
+            return make_problem(error);
+        }
+    }
     int error = EEXIST;
     if (place.staged) {
+        const SplitPath parts = split_path(file.stored_path);
         const int parent = directories.get(owner_, place.base, parts.parent, kDefaultDirectoryMode);
         if (parent < 0) {
             return make_problem(-parent);
         }
-        error = create_file(parent, std::string(parts.name), file.mode, file.fd);
+        error = create_file(parent, std::string(parts.name), file.mode | kWorkingMode, file.fd);
         file.staged = error == 0;
     }
     if (error == EEXIST) {
-        const auto made_area = area();
-        if (made_area.index() != 0) {
-            return std::get<1>(made_area);
-        }
-        SessionArea& session = *std::get<0>(made_area);
         file.work_name = session.next_name();
-        error = create_file(session.files(), file.work_name, file.mode, file.fd);
+        error = create_file(session.files(), file.work_name, file.mode | kWorkingMode, file.fd);
     }
     return error == 0 ? std::nullopt : std::optional(make_problem(error));
 }
 
+// Its data moves to where a new file would have been made, whatever way that session stored it.
+int Store::reopen_large(LargeFile& file, const Place& place,
+                        const std::vector<proto::Range>& ranges, SessionArea& session,
+                        DirectoryCache& directories) {
+    std::optional<Leftovers::Taken> taken = leftovers_->take(file.path);
+    if (!taken) {
+        return ENOENT;
+    }
+    PartialFile& partial = taken->file;
+    const SplitPath stored = split_path(partial.stored_path);
+    const Opened from =
+        open_directory_beneath(leftovers_->directory_of(partial), std::string(stored.parent));
+    const std::string old_name(stored.name);
+    int error = from.error_number;
+    if (error == 0 && ranges.empty()) { // of another source
+        error = remove_tree(from.fd.get(), old_name) == 0 ? ENOENT : EEXIST;
+    }
+    const SplitPath parts = split_path(place.path);
+    const int tree = place.staged
+                         ? directories.get(owner_, place.base, parts.parent, kDefaultDirectoryMode)
+                         : -1;
+    const int to = place.staged ? tree : session.files();
+    const std::string name = place.staged ? std::string(parts.name) : session.next_name();
+    if (error == 0) {
+        error = to < 0 ? -to : rename_file(from.fd.get(), old_name, to, name);
+    }
+    if (resume_) {
+        static_cast<void>(resume_->end_file(taken->journal_number));
+    }
+    if (error == 0) {
+        Opened opened = open_beneath(to, name, O_RDWR | O_NOFOLLOW);
+        file.fd = std::move(opened.fd);
+        error = opened.error_number;
+    }
+    if (error != 0) {
+        return error;
+    }
+    file.staged = place.staged;
+    file.work_name = place.staged ? std::string{} : name;
+    file.soiled = true;
+    for (const proto::Range& range : ranges) {
+        file.received.add(range.offset, range.offset + range.length);
+    }
+    counts_.reused_bytes.fetch_add(file.received.bytes(), std::memory_order_relaxed);
+    partial.stored_path = place.staged ? place.path : name;
+    partial.staged = place.staged;
+    if (Result<std::uint64_t> number = resume_ ? resume_->begin_file(partial) : std::uint64_t{0};
+        number) {
+        file.journal_number = *number;
+    }
+    return 0;
+}
+
 std::optional<StoreProblem> Store::extent_done(LargeFile& file, std::uint64_t offset,
-                                               std::uint64_t length, DirectoryCache& directories) {
+                                               std::uint64_t length,
+                                               const std::optional<Digest>& digest) {
+    if (!file.dead) {
+        durability_.start(file.fd.get(), offset, length);
+    }
+    const std::uint64_t id = file.id;
     {
         const std::scoped_lock lock(files_mutex_);
         file.received.add(offset, offset + length);
         --file.writers;
+        note_piece(file, offset, length, digest);
     }
-    if (auto problem = check_space(length); problem) {
-        return problem;
+    if (const std::unique_ptr<LargeFile> aborted = take_if_aborted(id); aborted) {
+        drop_large(*aborted);
     }
-    const std::unique_ptr<LargeFile> complete = take_if_complete(file.id);
-    return complete ? publish_large(*complete, directories) : std::nullopt;
+    return check_space(length);
+}
+
+std::optional<StoreProblem> Store::hole_done(LargeFile& file, std::uint64_t offset,
+                                             std::uint64_t length) {
+    if (file.soiled && !file.dead) {
+        count_system_call();
+        if (fallocate(file.fd.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                      static_cast<off_t>(offset), static_cast<off_t>(length)) != 0 &&
+            !file.dead.exchange(true)) {
+            StoreProblem problem = make_problem(errno);
+            extent_lost(file);
+            return problem;
+        }
+    }
+    return extent_done(file, offset, length, std::nullopt);
+}
+
+// A file that came whole with its first extent is complete in a moment: that is not worth a record.
+void Store::note_piece(LargeFile& file, std::uint64_t offset, std::uint64_t length,
+                       const std::optional<Digest>& digest) {
+    if (!resume_ || file.dead) {
+        return;
+    }
+    if (file.journal_number == 0) {
+        if (file.received.covers(file.size)) {
+            return;
+        }
+        struct stat status {};
+        count_system_call();
+        if (fstat(file.fd.get(), &status) != 0) {
+            return;
+        }
+        PartialFile partial;
+        partial.inode = status.st_ino;
+        partial.path = file.path;
+        partial.size = file.size;
+        partial.mtime = file.mtime;
+        partial.version = file.version;
+        partial.stored_path = file.staged ? file.stored_path : file.work_name;
+        partial.staged = file.staged;
+        if (Result<std::uint64_t> number = resume_->begin_file(partial); number) {
+            file.journal_number = *number;
+        }
+    }
+    if (file.journal_number != 0 &&
+        resume_->add_piece(file.journal_number, offset, length, digest) == 0) {
+        has_pieces_ = true;
+    }
 }
 
 void Store::extent_lost(LargeFile& file) {
+    file.soiled = true;
     const std::uint64_t id = file.id;
     {
         const std::scoped_lock lock(files_mutex_);
         --file.writers;
     }
-    if (const std::unique_ptr<LargeFile> complete = take_if_complete(id); complete) {
-        drop_large(*complete);
+    if (const std::unique_ptr<LargeFile> aborted = take_if_aborted(id); aborted) {
+        drop_large(*aborted);
     }
 }
 
 Store::EndedFile Store::end_file(std::uint64_t id, DirectoryCache& directories) {
+    std::unique_ptr<LargeFile> file;
     {
         const std::scoped_lock lock(files_mutex_);
         const auto known = files_.find(id);
-        if (known != files_.end() ? known->second->ended : ended_early_.count(id) != 0) {
+        if (known == files_.end() || known->second->aborted || known->second->writers != 0 ||
+            !(known->second->dead || known->second->received.covers(known->second->size))) {
             return {proto::Fault::bad_value};
         }
-        if (known != files_.end()) {
-            known->second->ended = true;
-        } else if (ended_early_.size() >= kMaxEarly) {
-            return {proto::Fault::limit_exceeded};
-        } else {
-            ended_early_.insert(id);
-        }
+        file = std::move(known->second);
+        files_.erase(known);
     }
     EndedFile result;
-    if (const std::unique_ptr<LargeFile> complete = take_if_complete(id); complete) {
-        result.problem = publish_large(*complete, directories);
-        result.path = complete->path;
-    }
+    result.problem = publish_large(*file, directories);
+    result.path = file->path;
+    counts_.settled.fetch_add(1, std::memory_order_relaxed);
     return result;
 }
 
 proto::Fault Store::abort_file(std::uint64_t id) {
     {
         const std::scoped_lock lock(files_mutex_);
-        if (aborted_.size() >= kMaxEarly) {
+        if (aborted_.size() >= kMaxAborted) {
             return proto::Fault::limit_exceeded;
         }
         aborted_.insert(id);
         if (const auto known = files_.find(id); known != files_.end()) {
-            LargeFile& file = *known->second;
-            file.dead = file.ended = file.aborted = true;
+            known->second->dead = known->second->aborted = true;
         }
     }
-    if (const std::unique_ptr<LargeFile> complete = take_if_complete(id); complete) {
-        drop_large(*complete);
+    if (const std::unique_ptr<LargeFile> aborted = take_if_aborted(id); aborted) {
+        drop_large(*aborted);
     }
     return proto::Fault::none;
 }
 
 bool Store::has_unfinished_files() {
     const std::scoped_lock lock(files_mutex_);
-    return !files_.empty() || !ended_early_.empty();
+    return !files_.empty();
 }
 
 // From here on nobody else can reach the file.
-std::unique_ptr<LargeFile> Store::take_if_complete(std::uint64_t id) {
+std::unique_ptr<LargeFile> Store::take_if_aborted(std::uint64_t id) {
     const std::scoped_lock lock(files_mutex_);
     const auto known = files_.find(id);
-    if (known == files_.end() || !known->second->complete()) {
+    if (known == files_.end() || !known->second->aborted || known->second->writers != 0) {
         return nullptr;
     }
     std::unique_ptr<LargeFile> file = std::move(known->second);
@@ -183,9 +297,6 @@ std::unique_ptr<LargeFile> Store::take_if_complete(std::uint64_t id) {
 }
 
 std::optional<StoreProblem> Store::publish_large(LargeFile& file, DirectoryCache& directories) {
-    if (!file.aborted) {
-        counts_.settled.fetch_add(1, std::memory_order_relaxed);
-    }
     if (file.dead) {
         drop_large(file);
         return std::nullopt; // reported when it died
@@ -194,11 +305,15 @@ std::optional<StoreProblem> Store::publish_large(LargeFile& file, DirectoryCache
     count_system_call();
     int error = ftruncate(file.fd.get(), static_cast<off_t>(file.size)) == 0 ? 0 : errno;
     if (error == 0) {
-        error = set_metadata(file.fd.get(), file.mode, file.mtime);
+        error = set_metadata(file.fd.get(), file.mode | kWorkingMode, file.mode, file.mtime);
+    }
+    if (error == 0) {
+        error = durability_.settle_file(file.fd.get());
     }
     if (error == 0) {
         error = file.fd.close();
     }
+    forget_in_journal(file);
     if (error == 0 && !file.staged) {
         const Placed placed = place(file.path, false);
         if (placed.index() != 0) {
@@ -209,17 +324,28 @@ std::optional<StoreProblem> Store::publish_large(LargeFile& file, DirectoryCache
             directories.get(owner_, std::get<0>(placed).base, parts.parent, kDefaultDirectoryMode);
         error =
             parent < 0 ? -parent : rename_file(area_->files(), file.work_name, parent, parts.name);
+        if (error == 0) {
+            note_name(std::get<0>(placed));
+        }
     }
     if (error != 0) {
         drop_large(file);
         return make_problem(error);
     }
+    list_file(file.path, file.size);
     counts_.files.fetch_add(1, std::memory_order_relaxed);
     return std::nullopt;
 }
 
+void Store::forget_in_journal(LargeFile& file) noexcept {
+    if (resume_ && file.journal_number != 0) {
+        static_cast<void>(resume_->end_file(std::exchange(file.journal_number, 0)));
+    }
+}
+
 void Store::drop_large(LargeFile& file) noexcept {
     const UniqueFd own = std::move(file.fd);
+    forget_in_journal(file);
     if (!file.work_name.empty()) {
         count_system_call();
         unlinkat(area_->files(), file.work_name.c_str(), 0);

@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <dirent.h>
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <set>
@@ -19,35 +18,17 @@ namespace {
 // Directories that are open at a time while times and modes are set.
 constexpr std::size_t kPublishCacheSize = 64;
 
-struct CloseDirectory {
-    void operator()(DIR* stream) const noexcept { closedir(stream); }
-};
-
-// 0, or errno: a directory that cannot be read must not pass for an empty one.
-int names_in(int directory, std::vector<std::string>& names) {
-    Opened opened = open_directory_beneath(directory, "");
-    if (!opened.ok()) {
-        return opened.error_number;
-    }
-    const std::unique_ptr<DIR, CloseDirectory> stream(fdopendir(opened.fd.get()));
-    if (!stream) {
-        return errno;
-    }
-    static_cast<void>(opened.fd.release()); // the stream owns it now
-    errno = 0;
-    while (const dirent* const entry = readdir(stream.get())) {
-        if (std::string name = entry->d_name; name != "." && name != "..") {
-            names.push_back(std::move(name));
-        }
-        errno = 0;
-    }
-    return errno;
-}
-
 // The owner could no longer work in it. Such a mode comes last, at the destination: a directory can
 // be moved to another parent only by who may write into it.
 bool is_restrictive(const DirectoryNote& note) {
     return (note.mode & S_IRWXU) != S_IRWXU;
+}
+
+// What is on the medium now, nobody knows.
+Status settle(int error) {
+    return error == 0 ? ok()
+                      : Status{system_error(ErrorKind::file_io, "cannot bring it all to the medium",
+                                            error)};
 }
 
 std::string_view top_of(std::string_view path) {
@@ -122,8 +103,12 @@ Status Store::publish(const Report& report) {
             return done;
         }
     }
-    finish_late(destination.fd.get(), publication);
-    return ok();
+    // Before modes that would not let us open what has to be synced.
+    Status settled = settle(durability_.settle_directories(root_.fd.get()));
+    if (settled) {
+        finish_late(destination.fd.get(), publication);
+    }
+    return settled;
 }
 
 void Store::finish_late(int destination, Publication& publication) {
@@ -159,17 +144,26 @@ void Store::finish_directory(const DirectoryNote& note, int base, Publication& p
         error = !directory.ok()                              ? directory.error_number
                 : fchmod(directory.fd.get(), note.mode) == 0 ? 0
                                                              : errno;
+        if (error == 0 && is_restrictive(note)) {
+            error = durability_.settle_file(directory.fd.get()); // nobody can open it later
+        }
     }
     if (error != 0) {
         publication.problem(path, error);
+    } else if (durability_.wanted()) {
+        note_directory(path);
     }
 }
 
 Status Store::publish_staged(Publication& publication) {
     if (target_.exists()) {
         std::vector<std::string> names;
-        if (const int error = names_in(area_->tree(), names); error != 0) {
+        if (const int error = list_directory(area_->tree(), names); error != 0) {
             return system_error(ErrorKind::file_io, "cannot read the staged tree", error);
+        }
+        Status settled = names.empty() ? ok() : settle_staged();
+        if (!settled) {
+            return settled;
         }
         for (const std::string& name : names) {
             publish_name(area_->tree(), name, target_.directory.get(), name, name, publication);
@@ -190,9 +184,18 @@ Status Store::publish_staged(Publication& publication) {
     if (fchmod(area_->tree(), kDefaultDirectoryMode & ~root_.umask) != 0) {
         return system_error(ErrorKind::file_io, "cannot open up the staged tree", errno);
     }
+    if (Status settled = settle_staged(); !settled) {
+        return settled;
+    }
     publish_name(area_->fd(), SessionArea::kTreeName, parent.fd.get(), std::string(parts.name), "",
                  publication);
     return ok();
+}
+
+// Before the rename that makes it appear.
+Status Store::settle_staged() {
+    durability_.note_many();
+    return settle(durability_.settle_file_system(area_->tree()));
 }
 
 // Renames over anything but a directory that has something in it, as rename(2) does.
@@ -220,7 +223,7 @@ void Store::merge_directory(int from, const std::string& name, int to, const std
         return;
     }
     std::vector<std::string> children;
-    if (const int error = names_in(source.fd.get(), children); error != 0) {
+    if (const int error = list_directory(source.fd.get(), children); error != 0) {
         publication.problem(path, error);
         return;
     }
@@ -230,8 +233,26 @@ void Store::merge_directory(int from, const std::string& name, int to, const std
     }
 }
 
+Status Store::list_files(const std::function<void(const ListedFile&)>& visit,
+                         std::uint64_t& left_out) {
+    if (!digests_) {
+        return ok();
+    }
+    left_out = unlisted_;
+    const Opened destination = open_directory_beneath(root_.fd.get(), target_.path);
+    if (destination.error_number == ENOENT) {
+        return ok(); // nothing came
+    }
+    const int error = destination.ok()
+                          ? digests_->for_each(destination.fd.get(), target_.path, visit, left_out)
+                          : destination.error_number;
+    return error == 0 ? ok()
+                      : Status{system_error(ErrorKind::file_io, "cannot list the digests", error)};
+}
+
 bool Store::abandon() {
     files_.clear();
+    resume_.reset();
     return !area_ || area_->remove();
 }
 

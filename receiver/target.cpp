@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <memory>
+#include <optional>
 #include <sys/stat.h>
 
 namespace sluice {
@@ -30,10 +31,12 @@ Error target_error(std::string_view path, int error) {
                         error);
 }
 
-bool on_root_device(const ReceiverRoot& root, int directory) {
+// Nothing: it cannot be found out, see errno.
+std::optional<bool> on_root_device(const ReceiverRoot& root, int directory) {
     struct stat status {};
     count_system_call();
-    return fstat(directory, &status) == 0 && status.st_dev == root.device;
+    return fstat(directory, &status) == 0 ? std::optional(status.st_dev == root.device)
+                                          : std::nullopt;
 }
 
 bool name_exists(int directory, const std::string& name) {
@@ -65,7 +68,11 @@ Status check_device(const ReceiverRoot& root, const std::string& path) {
     for (;;) {
         const Opened opened = open_directory_beneath(root.fd.get(), std::string(nearest));
         if (opened.ok()) {
-            if (on_root_device(root, opened.fd.get())) {
+            const std::optional<bool> on_root = on_root_device(root, opened.fd.get());
+            if (!on_root) {
+                return target_error(nearest, errno);
+            }
+            if (*on_root) {
                 return ok();
             }
             return Error{ErrorKind::refused,

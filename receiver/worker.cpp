@@ -6,6 +6,12 @@
 
 namespace sluice {
 
+namespace {
+
+constexpr std::chrono::milliseconds kChargeInterval{2};
+
+} // namespace
+
 Worker::Worker(CopyPath receive_path) : tools_(receive_path), thread_([this] { loop_.run(); }) {}
 
 Worker::~Worker() {
@@ -33,6 +39,13 @@ void Worker::drop(Connection* connection) {
 }
 
 void Worker::charge(Session& session) noexcept {
+    if (std::chrono::steady_clock::now() - charged_at_ >= kChargeInterval) {
+        charge_now(session);
+    }
+}
+
+void Worker::charge_now(Session& session) noexcept {
+    charged_at_ = std::chrono::steady_clock::now();
     const Usage now = thread_usage();
     session.charge(now - charged_);
     charged_ = now;

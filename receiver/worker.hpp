@@ -11,6 +11,7 @@
 #include "proto/messages.hpp"
 #include "receiver/directory_cache.hpp"
 
+#include <chrono>
 #include <cstddef>
 #include <functional>
 #include <memory>
@@ -64,14 +65,18 @@ public:
     void add(std::unique_ptr<Connection> connection);
     // Destroys the connection, on a later turn: it may be in the middle of something.
     void drop(Connection* connection);
-    // Bills what this thread has used since the last call to the session.
+    // Bills what this thread has used since it last billed to the session. Not at every call, for
+    // asking the kernel costs, too: sessions that share a worker share the error.
     void charge(Session& session) noexcept;
+    // The same, at once.
+    void charge_now(Session& session) noexcept;
 
 private:
     Loop loop_;
     WorkerTools tools_;
     std::unordered_map<Connection*, std::unique_ptr<Connection>> connections_;
     Usage charged_;
+    std::chrono::steady_clock::time_point charged_at_{};
     std::thread thread_;
 };
 

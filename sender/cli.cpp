@@ -26,28 +26,36 @@ cxxopts::Options describe_options() {
                   "receiver's\ndirectory; a single file sent to a PATH that is no directory gets "
                   "that name.\n");
     options.custom_help("[OPTIONS]").positional_help("SOURCE... HOST:[PATH]").set_width(100);
-    options.add_options("Connecting")(
-        "p,port", "port of the receiver",
-        cxxopts::value<std::string>()->default_value(std::to_string(kDefaultPort)), "N")(
-        "P,streams", "parallel data connections", cxxopts::value<std::string>()->default_value("2"),
-        "N")("congestion",
-             "TCP congestion control, or auto: the system's, unless that is BBR on a "
-             "local path",
-             cxxopts::value<std::string>()->default_value("auto"), "NAME");
-    options.add_options("Sending")("n,dry-run", "change nothing, print what would be sent")(
-        "include", "send names that match PATTERN (rsync's rules; the first match decides)",
-        cxxopts::value<std::string>(),
-        "PATTERN")("exclude", "do not send names that match PATTERN", cxxopts::value<std::string>(),
-                   "PATTERN")("ignore-times", "send files although size and mtime match")(
-        "no-preserve", "do not keep mode and mtime")(
-        "publish",
-        "tree: a new tree appears at once, when it is complete; file: each file "
-        "as it arrives",
-        cxxopts::value<std::string>()->default_value("tree"), "WHEN")(
-        "z,compress", "compress with zstd what looks worth it",
-        cxxopts::value<std::string>()->implicit_value(std::to_string(kDefaultCompressionLevel)),
-        "LEVEL")("send-path", "how bytes reach the socket: auto, sendfile or copy",
-                 cxxopts::value<std::string>()->default_value("auto"), "PATH");
+    const auto text = [] { return cxxopts::value<std::string>(); };
+    // One option after the other:
+    // clang-format off
+    options.add_options("Connecting")
+        ("p,port", "port of the receiver", text()->default_value(std::to_string(kDefaultPort)),
+         "N")
+        ("P,streams", "parallel data connections", text()->default_value("2"), "N")
+        ("congestion", "TCP congestion control, or auto: the system's, unless that is BBR on a "
+         "local path", text()->default_value("auto"), "NAME")
+        ("timeout", "give up a receiver that is silent for so long; 0: never",
+         text()->default_value("30"), "TIME")
+        ("retry-for", "reconnect for so long once the connection is lost (default: 60), or cannot "
+         "be made (0)", text(), "TIME");
+    options.add_options("Sending")
+        ("n,dry-run", "change nothing, print what would be sent")
+        ("include", "send names that match PATTERN (rsync's rules; the first match decides)",
+         text(), "PATTERN")
+        ("exclude", "do not send names that match PATTERN", text(), "PATTERN")
+        ("ignore-times", "send files although size and mtime match")
+        ("no-preserve", "do not keep mode and mtime")
+        ("publish", "tree: a new tree appears at once, when it is complete; file: each file as it "
+         "arrives", text()->default_value("tree"), "WHEN")
+        ("fsync", "all is on the receiver's medium before success is reported")
+        ("verify", "compare digests of what was sent and what arrived: digest or none",
+         text()->default_value("digest"), "HOW")
+        ("z,compress", "compress with zstd what looks worth it",
+         text()->implicit_value(std::to_string(kDefaultCompressionLevel)), "LEVEL")
+        ("send-path", "how bytes reach the socket: auto, sendfile or copy",
+         text()->default_value("auto"), "PATH");
+    // clang-format on
     options.add_options("Output")("q,quiet", "errors only")("v,verbose", "more")(
         "J,json", "events as newline-delimited JSON on stdout")("version", "print the version")(
         "h,help", "print this text");
@@ -58,6 +66,24 @@ cxxopts::Options describe_options() {
 
 SenderExit usage_error(const std::string& what) {
     return {ExitCode::usage, fmt::format("{}: {} (try --help)\n", kProgram, what)};
+}
+
+// The options about waiting; otherwise as read_values().
+std::optional<std::string> read_times(const cxxopts::ParseResult& parsed, SenderOptions& options) {
+    const auto read = [&](const char* name, auto& out) -> std::optional<std::string> {
+        const std::string text = parsed[name].as<std::string>();
+        const auto time = parse_duration(text);
+        if (!time) {
+            return fmt::format("--{}: '{}' is not a time such as 30, 0.5 or 2m", name,
+                               escape(text));
+        }
+        out = *time;
+        return std::nullopt;
+    };
+    if (auto error = read("timeout", options.timeout); error) {
+        return error;
+    }
+    return parsed.count("retry-for") != 0 ? read("retry-for", options.retry_for) : std::nullopt;
 }
 
 // Fills `options` from options that are numbers or words; the text of an error otherwise.
@@ -90,12 +116,17 @@ std::optional<std::string> read_values(const cxxopts::ParseResult& parsed, Sende
     if (publish != "tree" && publish != "file") {
         return bad("publish", "tree or file");
     }
+    const std::string verify = text("verify");
+    if (verify != "digest" && verify != "none") {
+        return bad("verify", "digest or none");
+    }
     options.port = static_cast<std::uint16_t>(*port);
     options.streams = static_cast<std::uint16_t>(*streams);
     options.send_path = *path;
     options.publish_by_file = publish == "file";
     options.congestion = text("congestion");
-    return std::nullopt;
+    options.verify = verify == "digest";
+    return read_times(parsed, options);
 }
 
 // The order among --include and --exclude matters, so they are taken from the command line as it
@@ -166,6 +197,7 @@ std::variant<SenderCommand, SenderExit> parse_sender_command(int argc, char** ar
         command.options.sources = std::move(arguments);
         command.options.dry_run = parsed.count("dry-run") != 0;
         command.options.ignore_times = parsed.count("ignore-times") != 0;
+        command.options.sync = parsed.count("fsync") != 0;
         command.options.preserve = parsed.count("no-preserve") == 0;
         command.json = parsed.count("json") != 0;
         if (parsed.count("quiet") != 0 && parsed.count("verbose") != 0) {

@@ -4,6 +4,7 @@
 #include "sender/summary.hpp"
 
 #include <cstdio>
+#include <fmt/format.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -40,6 +41,9 @@ public:
         if (level_ != LogLevel::quiet) {
             std::fputs((path + "\n").c_str(), stdout);
         }
+    }
+    void reconnecting(const Error& reason, unsigned attempt, double delay_seconds) override {
+        detail(fmt::format("{}; attempt {} in {:.1f} s", reason.message, attempt, delay_seconds));
     }
     void progress(const ProgressSample& sample) override {
         if (!terminal_) {

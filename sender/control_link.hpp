@@ -1,8 +1,8 @@
-// The control connection as the sender sees it: frames out, answers in. Lives on the thread of its
-// loop.
+// The control connection as the sender sees it: frames out, answers in, and signs of life both
+// ways. Lives on the thread of its loop.
 //
 //     AwaitWelcome --welcome--> Active --finish--> Finishing --done--> Over
-//     any state --error, end of stream--> Over
+//     any state --error, end of stream, silence--> Over
 #pragma once
 
 #include "common/loop.hpp"
@@ -10,6 +10,7 @@
 #include "common/unique_fd.hpp"
 #include "proto/frame_reader.hpp"
 
+#include <chrono>
 #include <cstddef>
 #include <functional>
 #include <string>
@@ -18,16 +19,26 @@ namespace sluice {
 
 class ControlLink {
 public:
+    using Clock = std::chrono::steady_clock;
+
+    // Those that return false: the message answers nothing.
     struct Callbacks {
         std::function<void(const proto::Welcome&)> welcome;
-        // False: the verdict answers no offer.
+        std::function<bool(const proto::Present&)> present;
         std::function<bool(const proto::Verdict&)> verdict;
+        std::function<bool(const proto::Ack&)> ack;
+        std::function<bool(const proto::Again&)> again;
+        std::function<void(const proto::Lost&)> lost;
         std::function<void(const proto::FileError&)> file_error;
         std::function<void(const proto::Done&)> done;
-        std::function<void(Error)> failed; // once, and nothing after it
+        // Once, and nothing after it. `said`: in the words of the receiver.
+        std::function<void(Error, bool said)> failed;
     };
 
-    ControlLink(Loop& loop, UniqueFd socket, Callbacks callbacks);
+    // Gives the receiver (`peer`, for messages) up when nothing comes from it for `timeout`; zero:
+    // never.
+    ControlLink(Loop& loop, UniqueFd socket, std::string peer, std::chrono::milliseconds timeout,
+                Callbacks callbacks);
 
     // Queues complete frames. Whoever calls bounds what is under way.
     void send(const proto::Bytes& frames);
@@ -38,22 +49,35 @@ public:
     // Sends as much as the socket takes at once: a last word before everything ends.
     void send_last(const proto::Bytes& frames);
 
+    // How often to look after things that may take as long as the timeouts.
+    [[nodiscard]] std::chrono::milliseconds tick() const noexcept;
+
 private:
     enum class State : unsigned char { await_welcome, active, finishing, over };
 
     void on_ready(Readiness ready);
+    void on_tick();
     [[nodiscard]] bool read_frame();
     [[nodiscard]] proto::Fault handle_frame();
+    [[nodiscard]] proto::Fault handle_answer();
+    [[nodiscard]] std::chrono::milliseconds shorter_timeout() const noexcept;
     void flush();
-    void fail(Error error);
+    void fail(Error error, bool said);
 
     UniqueFd socket_;
+    const std::string peer_;
+    const std::chrono::milliseconds timeout_;
+    std::chrono::milliseconds peer_timeout_{0}; // as it says in its Welcome
     Callbacks callbacks_;
     proto::FrameReader reader_;
     State state_ = State::await_welcome;
     proto::Bytes out_;
     std::size_t out_sent_ = 0;
+    int send_error_ = 0;                        // errno; nothing is sent any more
+    Clock::time_point heard_at_ = Clock::now(); // something from the receiver, the last time
+    Clock::time_point sent_at_ = Clock::now();
     Poll poll_;
+    Timer timer_;
 };
 
 } // namespace sluice

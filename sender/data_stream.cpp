@@ -1,34 +1,27 @@
 #include "sender/data_stream.hpp"
 
-#include "common/text.hpp"
+#include "common/net.hpp"
 
+#include <algorithm>
+#include <cerrno>
 #include <csignal>
-#include <fmt/format.h>
+#include <iterator>
 #include <utility>
 
 namespace sluice {
 
-void StreamContext::fail(const SourceEntry& entry, const SourceProblem& problem) const {
-    const std::string path = escape(entry.display_path());
-    if (problem.error_number == 0) {
-        callbacks.file_failed({problem.kind, fmt::format("{}: {}", path, problem.what), 0});
-    } else {
-        callbacks.file_failed(system_error(problem.kind, fmt::format("{}: {}", path, problem.what),
-                                           problem.error_number));
-    }
-}
+namespace {
 
-Status StreamContext::connect() {
-    Status connected = socket.connect();
-    if (connected) {
-        ++totals.connections;
-    }
-    return connected;
-}
+// A connection that has lasted for so long counts as one that worked.
+constexpr std::chrono::seconds kSettled{10};
+// How often a small file is read that somebody writes to meanwhile.
+constexpr int kReadTries = 3;
 
-DataStream::DataStream(StreamSettings settings, StreamCallbacks callbacks, WorkQueue& queue,
-                       StreamTotals& totals)
-    : context_(std::move(settings), std::move(callbacks), totals), queue_(queue), small_(context_),
+} // namespace
+
+DataStream::DataStream(StreamSettings settings, StreamHost& host, WorkQueue& queue,
+                       InFlight& in_flight, StreamTotals& totals)
+    : context_(std::move(settings), host, in_flight, totals), queue_(queue), small_(context_),
       large_(context_), thread_([this] { run(); }) {}
 
 DataStream::~DataStream() {
@@ -42,48 +35,164 @@ void DataStream::run() {
     sigemptyset(&pipe_signal);
     sigaddset(&pipe_signal, SIGPIPE);
     pthread_sigmask(SIG_BLOCK, &pipe_signal, nullptr);
-    Status sent = send_everything();
+    std::optional<Error> error = work();
+    context_.disconnect();
     context_.totals.usage.add(thread_usage());
-    context_.callbacks.ended(sent ? std::nullopt : std::optional(std::move(sent).error()));
+    context_.host.stream_ended(std::move(error));
+}
+
+std::optional<Error> DataStream::work() {
+    Status state = context_.connect();
+    for (;;) {
+        if (state) {
+            connected_at_ = Clock::now();
+            state = send_everything();
+            if (state) {
+                return std::nullopt;
+            }
+        }
+        Error reason = std::move(state).error();
+        hand_back();
+        const std::uint32_t connection = context_.connection;
+        const InFlight::Ended ended = context_.disconnect();
+        if (ended.stalled) {
+            reason = context_.socket.broken(ETIMEDOUT); // whatever its end looked like
+        }
+        if (reason.kind == ErrorKind::interrupted) {
+            return std::nullopt;
+        }
+        if (connection != 0) {
+            context_.host.connection_lost(connection, reason);
+        }
+        // A source that shrank is no fault of the path: no reason to wait.
+        const bool broken = reason.kind != ErrorKind::source_changed;
+        if (broken) {
+            const Next next = wait_before_retry(reason, ended);
+            if (next != Next::connect) {
+                return next == Next::cancelled ? std::nullopt : std::optional(reason);
+            }
+        }
+        state = context_.connect();
+        context_.totals.reconnects += state && broken ? 1 : 0;
+    }
 }
 
 Status DataStream::send_everything() {
-    if (Status connected = context_.connect(); !connected) {
-        return connected;
-    }
     for (;;) {
-        const Chunk chunk = queue_.pop();
-        if (chunk.empty()) {
-            break;
+        if (Status sent = send_in_hand(); !sent) {
+            return sent;
         }
-        for (const SourceEntry& entry : chunk) {
-            if (Status sent = send_entry(entry); !sent) {
-                return sent;
+        std::optional<Work> next = queue_.try_pop();
+        if (!next) {
+            // Before waiting: what is held back may be all that the others wait for.
+            for (Status flushed : {small_.flush(), large_.flush()}) {
+                if (!flushed) {
+                    return flushed;
+                }
             }
+            next = queue_.pop();
+        }
+        if (!next) {
+            return ok();
+        }
+        if (next->is_piece()) {
+            piece_ = std::move(next->piece);
+        } else {
+            chunk_ = std::move(next->entries);
+            next_entry_ = 0;
         }
     }
-    for (Status flushed : {small_.flush(), large_.flush()}) {
-        if (!flushed) {
-            return flushed;
-        }
-    }
-    proto::Bytes end;
-    proto::encode_stream_end(end);
-    return context_.socket.send(end, false);
 }
 
-Status DataStream::send_entry(const SourceEntry& entry) {
-    if (entry.kind != EntryKind::file) {
-        return small_.add(entry);
+Status DataStream::send_in_hand() {
+    for (;;) {
+        if (piece_) {
+            if (Status sent = large_.send(*piece_); !sent) {
+                return sent;
+            }
+            piece_.reset(); // or the file would stay open
+        }
+        if (next_entry_ == chunk_.size()) {
+            return ok();
+        }
+        if (Status sent = send_entry(chunk_[next_entry_]); !sent) {
+            return sent;
+        }
+        ++next_entry_;
     }
-    auto opened = SourceFile::open(entry);
-    if (const auto* const problem = std::get_if<SourceProblem>(&opened); problem != nullptr) {
-        context_.fail(entry, *problem);
-        return ok();
+}
+
+// Takes the entry over, or leaves it as it was where there is an Error.
+Status DataStream::send_entry(SourceEntry& entry) {
+    return entry.kind == EntryKind::file ? send_file(entry) : small_.add(entry);
+}
+
+Status DataStream::send_file(SourceEntry& entry) {
+    for (int tries = 0; tries < kReadTries; ++tries) {
+        auto opened = SourceFile::open(entry);
+        if (const auto* const problem = std::get_if<SourceProblem>(&opened); problem != nullptr) {
+            context_.host.entry_failed(describe(entry, *problem));
+            return ok();
+        }
+        SourceFile& source = std::get<SourceFile>(opened);
+        const std::uint64_t size = source.size();
+        if (size > proto::kMaxInlineFileBytes) {
+            piece_ = Piece{context_.host.open_large(std::move(entry), std::move(source)), 0, size};
+            return ok();
+        }
+        Result<SmallEntries::Fate> fate = small_.add_file(entry, source);
+        if (!fate) {
+            return std::move(fate).error();
+        }
+        if (*fate != SmallEntries::Fate::changed) {
+            return ok();
+        }
     }
-    const SourceFile& source = std::get<SourceFile>(opened);
-    return source.size() <= proto::kMaxInlineFileBytes ? small_.add_file(entry, source)
-                                                       : large_.send(entry, source);
+    context_.host.entry_failed(
+        describe(entry, {ErrorKind::source_changed, "changed while it was being sent", 0}));
+    return ok();
+}
+
+// Others can send what this stream cannot send now.
+void DataStream::hand_back() {
+    std::vector<Work> work;
+    if (Chunk gathered = small_.take_back(); !gathered.empty()) {
+        work.emplace_back(std::move(gathered));
+    }
+    if (piece_ && piece_->length > 0) {
+        ++piece_->times_lost;
+        work.emplace_back(std::move(*piece_));
+    }
+    piece_.reset();
+    if (next_entry_ < chunk_.size()) {
+        chunk_.erase(chunk_.begin(),
+                     std::next(chunk_.begin(), static_cast<Chunk::difference_type>(next_entry_)));
+        work.emplace_back(std::move(chunk_));
+    }
+    chunk_.clear();
+    next_entry_ = 0;
+    large_.reset();
+    queue_.requeue(std::move(work));
+}
+
+DataStream::Next DataStream::wait_before_retry(const Error& reason, InFlight::Ended ended) {
+    const Clock::time_point now = Clock::now();
+    // Standing still for as long as a timeout takes does not count as having worked.
+    const bool settled = now - connected_at_ >= kSettled && reason.kind != ErrorKind::timed_out &&
+                         failing_since_ < connected_at_;
+    if (ended.acknowledged || settled || !failing_since_) {
+        failing_since_ = now;
+        backoff_.reset();
+    }
+    const auto spent = std::chrono::duration_cast<std::chrono::milliseconds>(now - *failing_since_);
+    if (spent >= context_.settings.retry_for) {
+        return Next::give_up;
+    }
+    const auto wait = std::min(backoff_.next(), context_.settings.retry_for - spent);
+    // Without a socket (poll(2) ignores negative descriptors): only cancelling ends it early.
+    return wait_for_socket(-1, false, context_.settings.target.cancel_fd, wait) == Wait::cancelled
+               ? Next::cancelled
+               : Next::connect;
 }
 
 } // namespace sluice

@@ -59,6 +59,12 @@ public:
     void would_send(const std::string& path, std::uint64_t bytes) override {
         write({{"event", "would_send"}, {"path", path}, {"bytes", bytes}});
     }
+    void reconnecting(const Error& reason, unsigned attempt, double delay_seconds) override {
+        write({{"event", "reconnecting"},
+               {"error", reason.message},
+               {"attempt", attempt},
+               {"delay_seconds", delay_seconds}});
+    }
     void progress(const ProgressSample& sample) override {
         const auto now = RateMeter::Clock::now();
         meter_.add(now, sample.bytes_done);
@@ -88,6 +94,12 @@ public:
             {"bytes_sent", report.bytes.total()},
             {"failed", report.failed},
             {"skipped", report.skipped},
+            {"reused_files", report.receiver ? report.receiver->reused_files : 0},
+            {"reused_bytes", report.receiver ? report.receiver->reused_bytes : 0},
+            {"reconnects", report.reconnects},
+            {"reconnected_streams", report.reconnected_streams},
+            {"resent_bytes", report.resent_bytes},
+            {"verified", report.verified},
             {"seconds", report.seconds},
             {"sender", sender_account(report)},
             {"receiver", report.receiver ? receiver_account(*report.receiver) : Json(nullptr)}};

@@ -1,5 +1,7 @@
 #include "sender/large_files.hpp"
 
+#include "common/digest.hpp"
+
 #include <algorithm>
 #include <cstring>
 #include <span>
@@ -13,8 +15,36 @@ namespace {
 // again when a connection breaks.
 constexpr std::uint64_t kExtentBytes = std::uint64_t{8} << 20;
 static_assert(kExtentBytes <= proto::kMaxExtentBytes);
+// But where connections do not live long enough for one of these, shorter ones may get through.
+constexpr std::uint64_t kLeastExtentBytes = std::uint64_t{256} << 10;
 // A short extent is not worth two looks at it.
 constexpr std::size_t kSampleBytes = std::size_t{64} << 10;
+
+constexpr SourceProblem kShrank{ErrorKind::source_changed, "shrank while it was being sent", 0};
+
+// What a read that brought `got` of `wanted` bytes means for the file.
+SourceProblem problem_of_read(std::int64_t got) {
+    return got < 0 ? SourceProblem{ErrorKind::some_files, "cannot read", static_cast<int>(-got)}
+                   : kShrank;
+}
+
+// The largest extent that shall be made of the piece.
+std::uint64_t extent_bytes(const Piece& piece) {
+    constexpr unsigned kMaxShift = 5;
+    static_assert(kExtentBytes >> kMaxShift == kLeastExtentBytes);
+    return kExtentBytes >> std::min(piece.times_lost, kMaxShift);
+}
+
+proto::Extent describe_extent(const LargeSource& source) {
+    proto::Extent extent;
+    extent.file_id = source.id();
+    extent.file_size = source.file().size();
+    extent.mtime = source.file().mtime();
+    extent.mode = source.file().mode();
+    extent.version = source.file().version();
+    extent.path = source.entry().wire_path;
+    return extent;
+}
 
 } // namespace
 
@@ -26,65 +56,98 @@ LargeFiles::LargeFiles(StreamContext& context)
     }
 }
 
-Status LargeFiles::send(const SourceEntry& entry, const SourceFile& source) {
-    proto::Extent extent;
-    extent.file_id = context_.totals.next_file_id++;
-    extent.file_size = source.size();
-    extent.mtime = source.mtime();
-    extent.mode = source.mode();
-    extent.path = entry.wire_path;
-    SourceFile::Segment segment{source.size(), false};
-    while (extent.offset < source.size()) {
-        if (source.sparse() && (extent.offset == 0 || extent.offset >= segment.end)) {
-            segment = source.segment_at(extent.offset);
+Status LargeFiles::send(Piece& piece) {
+    SourceFile::Segment segment{}; // ends at 0: not looked for yet
+    while (piece.length > 0) {
+        const std::uint64_t end = piece.offset + piece.length;
+        const proto::Range missing = piece.source->missing(piece.offset, end);
+        if (missing.length == 0 || piece.source->withdrawn()) {
+            piece.length = 0;
+            break;
         }
-        const std::uint64_t left = segment.end - extent.offset;
-        extent.length = segment.hole ? left : std::min(left, kExtentBytes);
-        extent.encoding = segment.hole                        ? proto::Encoding::hole
-                          : worth_compressing(extent, source) ? proto::Encoding::zstd
-                                                              : proto::Encoding::raw;
-        Result<Fate> fate = send_extent(extent, entry, source);
-        if (!fate) {
-            return std::move(fate).error();
+        piece.offset = missing.offset;
+        piece.length = end - missing.offset;
+        if (Status sent = send_next(piece, segment); !sent) {
+            return sent;
         }
-        if (*fate == Fate::withdrawn) {
-            return ok();
-        }
-        extent.offset += extent.length;
     }
-    if (source.changed()) {
-        proto::encode(proto::FileAbort{extent.file_id}, pending_);
-        context_.fail(entry, {ErrorKind::source_changed, "changed while it was being sent", 0});
-        return ok();
-    }
-    proto::encode(proto::FileEnd{extent.file_id}, pending_);
-    ++context_.totals.files_sent;
     return ok();
 }
 
-Result<LargeFiles::Fate> LargeFiles::send_extent(const proto::Extent& extent,
-                                                 const SourceEntry& entry,
-                                                 const SourceFile& source) {
-    proto::encode(extent, pending_);
-    switch (extent.encoding) {
-    case proto::Encoding::hole:
-        context_.totals.bytes_of_holes += extent.length;
-        return Fate::sent; // travels with what comes next
-    case proto::Encoding::raw: return send_raw(extent, entry, source);
-    case proto::Encoding::zstd: return send_compressed(extent, entry, source);
+// Sends the first extent of the piece, which begins with something that is missing.
+Status LargeFiles::send_next(Piece& piece, SourceFile::Segment& segment) {
+    // What is held back may be what everybody waits for.
+    if (!context_.in_flight.has_room()) {
+        if (Status flushed = flush(); !flushed) {
+            return flushed;
+        }
     }
-    return Fate::sent;
+    if (!context_.in_flight.wait_for_room(context_.connection)) {
+        return context_.connection_gone();
+    }
+    const SourceFile& file = piece.source->file();
+    proto::Extent extent = describe_extent(*piece.source);
+    extent.offset = piece.offset;
+    extent.length = piece.source->missing(piece.offset, piece.offset + piece.length).length;
+    if (piece.wrong_tries > 0) {
+        return send_from_buffer(extent, piece);
+    }
+    if (piece.offset >= segment.end) {
+        segment =
+            file.sparse() ? file.segment_at(piece.offset) : SourceFile::Segment{file.size(), false};
+    }
+    extent.length = std::min(extent.length, segment.end - extent.offset);
+    if (segment.hole) {
+        extent.encoding = proto::Encoding::hole;
+        return begin(extent, piece); // travels with what comes next
+    }
+    extent.length = std::min(extent.length, extent_bytes(piece));
+    const std::shared_ptr<LargeSource> source = piece.source;
+    extent.encoding =
+        worth_compressing(extent, file) ? proto::Encoding::zstd : proto::Encoding::raw;
+    if (Status begun = begin(extent, piece); !begun) {
+        return begun;
+    }
+    Status sent = extent.encoding == proto::Encoding::zstd ? send_compressed(extent, source)
+                                                           : send_raw(extent, source);
+    if (sent) {
+        context_.in_flight.sent(extent.id);
+    }
+    return sent;
 }
 
-Result<LargeFiles::Fate> LargeFiles::send_raw(const proto::Extent& extent, const SourceEntry& entry,
-                                              const SourceFile& source) {
+// From here on the extent is in flight, whatever becomes of the connection.
+Status LargeFiles::begin(proto::Extent& extent, Piece& piece) {
+    Parcel parcel{Work(Piece{piece.source, extent.offset, extent.length, piece.wrong_tries,
+                             piece.times_lost}),
+                  extent.length,
+                  0,
+                  {}};
+    const auto id = context_.in_flight.add(context_.connection, parcel);
+    if (!id) {
+        return context_.connection_gone();
+    }
+    extent.id = *id;
+    proto::encode(extent, pending_);
+    piece.offset += extent.length;
+    piece.length -= extent.length;
+    if (extent.encoding == proto::Encoding::hole) {
+        context_.in_flight.sent(extent.id);
+    }
+    return ok();
+}
+
+Status LargeFiles::send_raw(const proto::Extent& extent,
+                            const std::shared_ptr<LargeSource>& source) {
+    if (context_.settings.verify) {
+        context_.host.compute_digest(source, extent.id, extent.offset, extent.length);
+    }
     // MSG_MORE: the header shares a segment with the first of the payload.
-    Status sent_header = context_.socket.send(std::exchange(pending_, {}), true);
-    if (!sent_header) {
-        return std::move(sent_header).error();
+    if (Status sent = context_.socket.send(std::exchange(pending_, {}), true); !sent) {
+        return sent;
     }
     Result<StreamSocket::Sent> sent =
-        context_.socket.send_file(*copier_, source.fd(), extent.offset, extent.length);
+        context_.socket.send_file(*copier_, source->file().fd(), extent.offset, extent.length);
     if (!sent) {
         return std::move(sent).error();
     }
@@ -94,37 +157,27 @@ Result<LargeFiles::Fate> LargeFiles::send_raw(const proto::Extent& extent, const
         note_fallback();
     }
     if (sent->read_error != 0) {
-        return withdraw(extent, entry, {ErrorKind::some_files, "cannot read", sent->read_error});
+        return give_up(source, {ErrorKind::some_files, "cannot read", sent->read_error});
     }
-    if (sent->truncated) {
-        return withdraw(extent, entry,
-                        {ErrorKind::source_changed, "shrank while it was being sent", 0});
-    }
-    return Fate::sent;
+    return sent->truncated ? Status(give_up(source, kShrank)) : ok();
 }
 
-Result<LargeFiles::Fate> LargeFiles::send_compressed(const proto::Extent& extent,
-                                                     const SourceEntry& entry,
-                                                     const SourceFile& source) {
+Status LargeFiles::send_compressed(const proto::Extent& extent,
+                                   const std::shared_ptr<LargeSource>& source) {
     for (std::uint64_t done = 0; done < extent.length;) {
         const std::size_t length = static_cast<std::size_t>(
             std::min<std::uint64_t>(extent.length - done, proto::kMaxBlockBytes));
         const auto memory = std::span(raw_).subspan(proto::kBlockHeaderBytes, length);
-        const std::int64_t got = source.read(extent.offset + done, memory);
-        if (got < 0) {
-            return withdraw(extent, entry,
-                            {ErrorKind::some_files, "cannot read", static_cast<int>(-got)});
-        }
-        if (static_cast<std::size_t>(got) < length) {
-            return withdraw(extent, entry,
-                            {ErrorKind::source_changed, "shrank while it was being sent", 0});
+        const std::int64_t got = source->file().read(extent.offset + done, memory);
+        if (got != static_cast<std::int64_t>(length)) {
+            return give_up(source, problem_of_read(got));
         }
         if (Status sent = send_block(length); !sent) {
-            return std::move(sent).error();
+            return sent;
         }
         done += length;
     }
-    return Fate::sent;
+    return ok();
 }
 
 // Sends the first `raw_bytes` behind the header in raw_, compressed where that is shorter.
@@ -136,15 +189,44 @@ Status LargeFiles::send_block(std::size_t raw_bytes) {
     const std::size_t packed_bytes = context_.compressor->compress(
         raw, std::span(packed_).subspan(proto::kBlockHeaderBytes, raw_bytes - 1));
     const bool shorter = packed_bytes > 0;
-    std::vector<std::byte>& frame = shorter ? packed_ : raw_;
     const std::size_t payload_bytes = shorter ? packed_bytes : raw_bytes;
     proto::Bytes header;
     proto::encode_block_header(shorter ? proto::Encoding::zstd : proto::Encoding::raw,
                                static_cast<std::uint32_t>(raw_bytes), payload_bytes, header);
+    const auto frame = std::span(shorter ? packed_ : raw_).first(header.size() + payload_bytes);
     std::memcpy(frame.data(), header.data(), header.size());
+    proto::seal_frame(frame);
     context_.totals.bytes_compressed += raw_bytes;
     context_.totals.compressed_to += payload_bytes;
-    return context_.socket.send(std::span(frame).first(header.size() + payload_bytes), false);
+    return context_.socket.send(frame, false);
+}
+
+// What is hashed here is what is sent, whoever writes to the file meanwhile: only the way between
+// the two ends can damage it now.
+Status LargeFiles::send_from_buffer(proto::Extent& extent, Piece& piece) {
+    std::vector<std::byte> buffer(static_cast<std::size_t>(extent.length));
+    const std::int64_t got = piece.source->file().read(extent.offset, buffer);
+    if (got != static_cast<std::int64_t>(buffer.size())) {
+        // Nothing has been promised yet, so the connection remains of use.
+        context_.host.withdraw(piece.source, describe(piece.source->entry(), problem_of_read(got)));
+        piece.length = 0;
+        return ok();
+    }
+    if (Status begun = begin(extent, piece); !begun) {
+        return begun;
+    }
+    if (context_.settings.verify) {
+        context_.host.add_digest(extent.id, digest_of(buffer));
+    }
+    if (Status sent = context_.socket.send(std::exchange(pending_, {}), true); !sent) {
+        return sent;
+    }
+    Status sent = context_.socket.send(buffer, false);
+    if (sent) {
+        context_.totals.bytes_copied += buffer.size();
+        context_.in_flight.sent(extent.id);
+    }
+    return sent;
 }
 
 bool LargeFiles::worth_compressing(const proto::Extent& extent, const SourceFile& source) {
@@ -159,22 +241,14 @@ bool LargeFiles::worth_compressing(const proto::Extent& extent, const SourceFile
     return got > 0 && looks_compressible(sample.first(static_cast<std::size_t>(got)));
 }
 
-// The extent was announced with a length that can no longer be kept. Nothing is made up in place of
-// the missing bytes. Instead of a block the abort itself can be sent; in the middle of a raw
-// payload there is no place for a frame: the receiver is told on the control connection, and this
-// connection is ended and replaced.
-Result<LargeFiles::Fate> LargeFiles::withdraw(const proto::Extent& extent, const SourceEntry& entry,
-                                              const SourceProblem& problem) {
-    context_.fail(entry, problem);
-    if (extent.encoding == proto::Encoding::zstd) {
-        proto::encode(proto::FileAbort{extent.file_id}, pending_);
-        return Fate::withdrawn;
-    }
-    context_.callbacks.abort_file(extent.file_id);
-    if (Status again = context_.connect(); !again) {
-        return std::move(again).error();
-    }
-    return Fate::withdrawn;
+// The extent was announced with a length that can no longer be kept, and nothing is made up in
+// place of the missing bytes: this connection is of no further use.
+Error LargeFiles::give_up(const std::shared_ptr<LargeSource>& source,
+                          const SourceProblem& problem) {
+    Error error = describe(source->entry(), problem);
+    context_.host.withdraw(source, error);
+    error.kind = ErrorKind::source_changed;
+    return error;
 }
 
 Status LargeFiles::flush() {
@@ -184,7 +258,7 @@ Status LargeFiles::flush() {
 void LargeFiles::note_fallback() {
     if (context_.settings.send_path == CopyPath::automatic &&
         !std::exchange(fallback_noted_, true)) {
-        context_.callbacks.detail("sendfile does not work for some source: copying it");
+        context_.host.detail("sendfile does not work for some source: copying it");
     }
 }
 

@@ -1,5 +1,5 @@
-// Sends files as extents: by sendfile(2) or its copying twin, as zstd blocks, holes as holes.
-// Belongs to its stream's thread.
+// Sends pieces of large files as extents: by sendfile(2) or its copying twin, as zstd blocks, holes
+// as holes; and those that arrived damaged from a buffer. Belongs to its stream's thread.
 #pragma once
 
 #include "proto/messages.hpp"
@@ -15,26 +15,28 @@ class LargeFiles {
 public:
     explicit LargeFiles(StreamContext& context);
 
-    // Sends the whole file. A source that shrinks, changes or cannot be read is reported and
-    // withdrawn. An Error: the connection broke.
-    [[nodiscard]] Status send(const SourceEntry& entry, const SourceFile& source);
+    // Sends the piece and shortens it by what need not be cared about any more: what is in flight,
+    // and all of it where the file has been withdrawn. A source that shrinks or cannot be read is
+    // withdrawn here. An Error of kind source_changed: the connection cannot be used any more, as
+    // the rest of an extent will never come; of another kind: it broke, or all is cancelled.
+    [[nodiscard]] Status send(Piece& piece);
     // Sends what has been held back to travel with the next write.
     [[nodiscard]] Status flush();
+    // Forgets it: the connection is gone.
+    void reset() noexcept { pending_.clear(); }
 
 private:
-    // What became of an extent. Withdrawn: the file cannot be completed, all has been said.
-    enum class Fate : unsigned char { sent, withdrawn };
-
-    [[nodiscard]] Result<Fate> send_extent(const proto::Extent& extent, const SourceEntry& entry,
-                                           const SourceFile& source);
-    [[nodiscard]] Result<Fate> send_raw(const proto::Extent& extent, const SourceEntry& entry,
-                                        const SourceFile& source);
-    [[nodiscard]] Result<Fate> send_compressed(const proto::Extent& extent,
-                                               const SourceEntry& entry, const SourceFile& source);
+    [[nodiscard]] Status send_next(Piece& piece, SourceFile::Segment& segment);
+    [[nodiscard]] Status begin(proto::Extent& extent, Piece& piece);
+    [[nodiscard]] Status send_raw(const proto::Extent& extent,
+                                  const std::shared_ptr<LargeSource>& source);
+    [[nodiscard]] Status send_compressed(const proto::Extent& extent,
+                                         const std::shared_ptr<LargeSource>& source);
     [[nodiscard]] Status send_block(std::size_t raw_bytes);
+    [[nodiscard]] Status send_from_buffer(proto::Extent& extent, Piece& piece);
     [[nodiscard]] bool worth_compressing(const proto::Extent& extent, const SourceFile& source);
-    [[nodiscard]] Result<Fate> withdraw(const proto::Extent& extent, const SourceEntry& entry,
-                                        const SourceProblem& problem);
+    [[nodiscard]] Error give_up(const std::shared_ptr<LargeSource>& source,
+                                const SourceProblem& problem);
     void note_fallback();
 
     StreamContext& context_;

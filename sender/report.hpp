@@ -13,6 +13,8 @@
 
 namespace sluice {
 
+// Failures, special files and the exit code are those of the last session; bytes, files and usage
+// those of all sessions together.
 struct SenderReport {
     ExitCode exit_code = ExitCode::done;
     std::optional<Error> failure; // what ended the run early
@@ -26,7 +28,11 @@ struct SenderReport {
     bool dry_run = false;
     std::uint64_t would_send_files = 0; // dry run
     std::uint64_t would_send_bytes = 0;
-    std::optional<proto::Done> receiver; // its own account; only after success
+    std::uint64_t reconnects = 0;          // sessions after the first that came about
+    std::uint64_t reconnected_streams = 0; // data connections that were replaced
+    std::uint64_t resent_bytes = 0;        // of `bytes`: lost or damaged before they were stored
+    bool verified = false;                 // success means that the digests agreed
+    std::optional<proto::Done> receiver;   // its own account; only after success
 };
 
 // Told about events, always on the thread that is in Sender::run(). Texts are one line, escaped.
@@ -41,6 +47,9 @@ public:
     virtual void detail(const std::string& line) = 0;
     // Dry run: this would be sent.
     virtual void would_send(const std::string& path, std::uint64_t bytes) = 0;
+    // The connection is lost, or could not be made: before each further attempt, of which this is
+    // number `attempt` (from 1). A warning has told people.
+    virtual void reconnecting(const Error& reason, unsigned attempt, double delay_seconds) = 0;
     // A few times a second.
     virtual void progress(const ProgressSample& sample) = 0;
     virtual void finished(const SenderReport& report) = 0;

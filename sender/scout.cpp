@@ -89,7 +89,13 @@ Scout::Scout(const SenderOptions& options, ScoutCallbacks callbacks, WorkQueue& 
       cancel_fd_(cancel_fd), thread_([this] { run(); }) {}
 
 Scout::~Scout() {
-    thread_.join();
+    join();
+}
+
+void Scout::join() {
+    if (thread_.joinable()) {
+        thread_.join();
+    }
 }
 
 void Scout::welcome(std::vector<bool> fresh_roots) {
@@ -133,8 +139,8 @@ std::optional<Error> Scout::scout() {
         return Error{ErrorKind::some_files, "there is nothing to send", 0};
     }
     const std::uint16_t port = options_.destination.port.value_or(options_.port);
-    Result<UniqueFd> socket =
-        connect_tcp(options_.destination.host, port, options_.connect_timeout, cancel_fd_);
+    Result<UniqueFd> socket = connect_tcp(options_.destination.host, port,
+                                          options_.effective_connect_timeout(), cancel_fd_);
     if (!socket) {
         return std::move(socket).error();
     }

@@ -54,6 +54,8 @@ public:
     void welcome(std::vector<bool> fresh_roots);
     // There will be no answer.
     void cancel();
+    // What the destructor does; before usage() is complete.
+    void join();
 
     [[nodiscard]] const SharedUsage& usage() const noexcept { return usage_; }
 

@@ -1,108 +1,115 @@
 #include "sender/sender.hpp"
 
 #include "common/loop.hpp"
-#include "common/text.hpp"
-#include "common/version.hpp"
-#include "sender/control_link.hpp"
-#include "sender/data_stream.hpp"
-#include "sender/scout.hpp"
+#include "common/net.hpp"
+#include "sender/backoff.hpp"
+#include "sender/push_session.hpp"
 
+#include <algorithm>
 #include <csignal>
-#include <deque>
 #include <fmt/format.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
+#include <functional>
+#include <sys/random.h>
+#include <unordered_set>
 #include <utility>
 
 namespace sluice {
 
 namespace {
 
-// Entries between the walk and the streams: bounds the memory, and how many files can be under way
-// in one round trip.
-constexpr std::size_t kMaxEntriesUnderWay = 16'384;
-constexpr std::chrono::milliseconds kProgressInterval{200};
-// When a data connection breaks, the control connection usually brings the reason. Wait for it.
-constexpr std::chrono::milliseconds kReasonGrace{2'000};
+using Clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
+
+constexpr milliseconds kProgressInterval{200};
+// Messages about single files that are not shown a second time, in memory of 64 bytes each.
+constexpr std::size_t kMaxRemembered = 10'000;
+// A receiver that accepts a session and loses it before it has stored anything, again and again,
+// would otherwise be tried forever.
+constexpr unsigned kMaxFruitless = 20;
+
+proto::Token random_token() {
+    proto::Token token{};
+    // 16 bytes are never cut short (getrandom(2)); without the system call they stay zero, and
+    // sessions of one run are not recognised as such.
+    static_cast<void>(::getrandom(token.data(), token.size(), 0));
+    return token;
+}
+
+double in_seconds(Clock::duration time) {
+    return std::chrono::duration<double>(time).count();
+}
+
+Error interruption() {
+    return {ErrorKind::interrupted, "interrupted", 0};
+}
+
+// Whether another session may do better.
+bool is_temporary(const SessionResult& result) {
+    if (!result.failure) {
+        return false;
+    }
+    switch (result.failure->kind) {
+    case ErrorKind::network:
+    case ErrorKind::timed_out: return true;
+    case ErrorKind::interrupted: return result.said_by_receiver; // it is being restarted, perhaps
+    default: return false;
+    }
+}
 
 } // namespace
 
-// Lives on the thread of run(); the scout and the streams post to its loop.
+// Lives on the thread of run(). Makes one session after the other:
 //
-// Scouting --connected--> Opening --welcome--> Sending --all streams ended--> Confirming --done-->
-// over Any failure leads to over at once.
-class Sender::Engine {
+//     Session --confirmed, final failure--> Over
+//     Session --the connection was lost--> Waiting --back-off over--> Session
+//     Session, Waiting --interrupted, nothing worked for as long as may be retried--> Over
+class Sender::Engine final : private SessionEvents {
 public:
     Engine(SenderOptions options, SenderObserver& observer)
-        : options_(std::move(options)), observer_(observer),
-          cancel_fd_(UniqueFd::adopt(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK))),
-          queue_(kMaxEntriesUnderWay) {}
-    ~Engine() { cancel(); }
-    Engine(const Engine&) = delete;
-    Engine& operator=(const Engine&) = delete;
+        : options_(std::move(options)), observer_(observer) {}
 
     SenderReport run(bool handle_signals);
     void stop() {
-        loop_.post([this] { fail({ErrorKind::interrupted, "interrupted", 0}); });
+        loop_.post([this] { interrupt(); });
     }
 
 private:
-    // Offered files that wait for the receiver's verdict.
-    struct PendingOffer {
-        std::uint64_t first_id;
-        Chunk entries;
-    };
+    void file_failed(const Error& error) override;
+    void warning(const std::string& line) override;
+    void detail(const std::string& line) override { observer_.detail(line); }
+    void would_send(const std::string& path, std::uint64_t bytes) override {
+        observer_.would_send(path, bytes);
+    }
+    void session_over() override { loop_.stop(); }
 
-    void start_scout();
-    void connected(UniqueFd socket, std::vector<std::shared_ptr<const SourceRoot>> roots);
-    void send_open(const std::vector<std::shared_ptr<const SourceRoot>>& roots);
-    void welcomed(const proto::Welcome& welcome);
-    void start_streams(const proto::Token& token);
-    void offer(Chunk entries);
-    bool answered(const proto::Verdict& verdict);
-    void would_send(const Chunk& entries);
-    void scout_ended(std::optional<Error> error);
-    void close_queue_if_complete();
-    void stream_ended(std::optional<Error> error);
-    void finish_if_complete();
-    void confirmed(const proto::Done& done);
-    void file_error(const proto::FileError& message);
-    void file_failed(const Error& error);
-    void fail(Error error);
-    void fail_unless_explained(Error error);
-    void over();
-    void cancel();
-    [[nodiscard]] ProgressSample sample() const;
+    void run_sessions();
+    void add_up(const SessionResult& result);
+    [[nodiscard]] bool wait_for_next(const SessionResult& result);
+    void announce(const SessionResult& result, milliseconds delay);
+    void interrupt();
+    [[nodiscard]] bool is_news(const std::string& message);
     void fill_report();
 
     const SenderOptions options_;
     SenderObserver& observer_;
-    const UniqueFd cancel_fd_; // readable once everything shall stop
-    const std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
+    const Clock::time_point started_ = Clock::now();
     SenderReport report_;
-    std::uint64_t failed_changed_ = 0;  // of report_.failed: sources that vanished or changed
-    std::uint64_t stored_failures_ = 0; // of report_.failed: files that the receiver named
-    std::uint64_t unchanged_ = 0;       // files and their bytes that the receiver has already
-    std::uint64_t unchanged_bytes_ = 0;
-    bool over_ = false;
+    std::uint64_t failed_changed_ = 0; // of report_.failed: sources that vanished or changed
+    bool interrupted_ = false;
+    // Hashes of messages about single files: shown by earlier sessions, and by this one.
+    std::unordered_set<std::size_t> shown_;
+    std::unordered_set<std::size_t> shown_now_;
+
+    // About the connection.
+    const proto::Token run_ = random_token();
+    bool ever_welcomed_ = false;
+    Clock::time_point worked_at_ = started_;
+    unsigned attempt_ = 0; // since it worked
+    unsigned fruitless_ = 0;
+    Backoff backoff_;
 
     Loop loop_;
-    WorkQueue queue_;
-    FoundTotals found_;
-    StreamTotals totals_;
-    std::vector<std::shared_ptr<const SourceRoot>> roots_;
-    bool roots_listed_ = false; // in the request, so that the receiver says which are fresh
-    std::string congestion_;    // of the data connections
-    std::unique_ptr<ControlLink> control_;
-    std::unique_ptr<Timer> progress_timer_;
-    std::unique_ptr<Timer> reason_timer_;
-    std::optional<Error> unexplained_;
-    std::deque<PendingOffer> offers_;
-    std::uint64_t next_offer_id_ = 0;
-    bool walked_ = false;
-    std::size_t streams_running_ = 0;
-    std::unique_ptr<Scout> scout_;
-    std::vector<std::unique_ptr<DataStream>> streams_; // last: their threads use all of the above
+    std::unique_ptr<PushSession> session_; // last: it uses everything above
 };
 
 Sender::Sender(SenderOptions options, SenderObserver& observer)
@@ -121,354 +128,165 @@ void Sender::stop() {
 SenderReport Sender::Engine::run(bool handle_signals) {
     const Usage before = thread_usage();
     raise_descriptor_limit();
-    std::vector<std::unique_ptr<SignalWatcher>> signals;
-    if (handle_signals) {
-        for (const int number : {SIGINT, SIGTERM, SIGHUP}) {
-            signals.push_back(std::make_unique<SignalWatcher>(loop_, number, [this] {
-                fail({ErrorKind::interrupted, "interrupted", 0});
-            }));
+    {
+        std::vector<std::unique_ptr<SignalWatcher>> signals;
+        if (handle_signals) {
+            for (const int number : {SIGINT, SIGTERM, SIGHUP}) {
+                signals.push_back(
+                    std::make_unique<SignalWatcher>(loop_, number, [this] { interrupt(); }));
+            }
         }
+        Timer progress(loop_, [this] {
+            if (session_) {
+                observer_.progress(session_->sample());
+            }
+        });
+        progress.start(kProgressInterval, kProgressInterval);
+        run_sessions();
+        // From here on a signal ends the process: ending a session may take a name look-up.
     }
-    progress_timer_ = std::make_unique<Timer>(loop_, [this] { observer_.progress(sample()); });
-    progress_timer_->start(kProgressInterval, kProgressInterval);
-    reason_timer_ = std::make_unique<Timer>(loop_, [this] {
-        control_->read_pending(); // this process may have been stopped for longer than the grace
-        fail(std::move(*unexplained_));
-    });
-    start_scout();
-    loop_.run();
-    signals.clear(); // from here on a signal ends the process: joining may take a name look-up
-
-    cancel();
-    streams_.clear(); // joins
-    if (scout_) {
-        report_.usage += scout_->usage().load();
+    if (session_) {
+        add_up(session_->end());
+        session_.reset();
     }
-    report_.usage += totals_.usage.load();
+    if (interrupted_ && report_.failure) {
+        report_.failure = interruption();
+    }
     report_.usage += thread_usage() - before;
     fill_report();
-    progress_timer_.reset();
-    reason_timer_.reset();
-    control_.reset();
     observer_.finished(report_);
     return report_;
 }
 
-void Sender::Engine::start_scout() {
-    ScoutCallbacks callbacks;
-    callbacks.file_failed = [this](Error error) {
-        loop_.post([this, error = std::move(error)] { file_failed(error); });
-    };
-    callbacks.skipped = [this](std::string what) {
-        loop_.post([this, what = std::move(what)] {
-            ++report_.skipped;
-            observer_.warning(what);
-        });
-    };
-    callbacks.connected = [this](UniqueFd socket,
-                                 std::vector<std::shared_ptr<const SourceRoot>> roots) {
-        // std::function wants to copy what it holds.
-        auto shared = std::make_shared<UniqueFd>(std::move(socket));
-        loop_.post(
-            [this, shared, roots = std::move(roots)] { connected(std::move(*shared), roots); });
-    };
-    callbacks.offer = [this](Chunk entries) {
-        loop_.post([this, entries = std::move(entries)]() mutable { offer(std::move(entries)); });
-    };
-    callbacks.chunk = [this](Chunk chunk) {
-        if (!options_.dry_run) {
-            queue_.push(std::move(chunk));
+// Leaves the last session for the caller to end.
+void Sender::Engine::run_sessions() {
+    for (;;) {
+        SessionEvents& events = *this; // a private base: make_unique could not convert
+        session_ = std::make_unique<PushSession>(loop_, options_, run_,
+                                                 options_.effective_retry_for(), events);
+        loop_.run();
+        if (interrupted_ || !is_temporary(session_->result())) {
             return;
         }
-        loop_.post([this, chunk = std::move(chunk)] { would_send(chunk); });
-    };
-    callbacks.ended = [this](std::optional<Error> error) {
-        loop_.post([this, error = std::move(error)] { scout_ended(error); });
-    };
-    scout_ =
-        std::make_unique<Scout>(options_, std::move(callbacks), queue_, found_, cancel_fd_.get());
-}
-
-void Sender::Engine::connected(UniqueFd socket,
-                               std::vector<std::shared_ptr<const SourceRoot>> roots) {
-    if (over_) {
-        return;
-    }
-    Result<std::string> congestion = choose_congestion(socket.get(), options_.congestion);
-    if (!congestion) {
-        fail(std::move(congestion).error());
-        return;
-    }
-    congestion_ = std::move(*congestion);
-    observer_.detail(fmt::format("connected to {}, congestion control {}",
-                                 peer_address(socket.get()), congestion_));
-    ControlLink::Callbacks callbacks;
-    callbacks.welcome = [this](const proto::Welcome& welcome) { welcomed(welcome); };
-    callbacks.verdict = [this](const proto::Verdict& verdict) { return answered(verdict); };
-    callbacks.file_error = [this](const proto::FileError& message) { file_error(message); };
-    callbacks.done = [this](const proto::Done& done) { confirmed(done); };
-    callbacks.failed = [this](Error error) { fail(std::move(error)); };
-    control_ = std::make_unique<ControlLink>(loop_, std::move(socket), std::move(callbacks));
-    send_open(roots);
-    roots_ = std::move(roots);
-}
-
-void Sender::Engine::send_open(const std::vector<std::shared_ptr<const SourceRoot>>& roots) {
-    proto::Open open;
-    open.flags = (options_.preserve ? proto::kOpenPreserve : 0U) |
-                 (options_.ignore_times ? proto::kOpenIgnoreTimes : 0U) |
-                 (options_.dry_run ? proto::kOpenDryRun : 0U) |
-                 (options_.publish_by_file ? proto::kOpenPublishByFile : 0U) |
-                 (roots.size() == 1 && options_.sources.size() == 1 && !roots[0]->is_tree
-                      ? proto::kOpenSingleFile
-                      : 0U);
-    open.streams = options_.streams;
-    open.destination = options_.destination.path;
-    open.software = kSoftwareName;
-    // Half of what a request may hold: the rest is for the destination and the text.
-    std::size_t bytes = 0;
-    for (const auto& root : roots) {
-        bytes += root->wire_name.size() + sizeof(std::uint16_t);
-        open.roots.push_back(root->wire_name);
-    }
-    roots_listed_ = roots.size() <= proto::kMaxRoots && bytes <= proto::kMaxOpenBytes / 2;
-    if (!roots_listed_) {
-        open.roots.clear();
-    }
-    const auto preamble = proto::encode_preamble({proto::kVersion, proto::Role::control});
-    proto::Bytes hello(preamble.begin(), preamble.end());
-    proto::encode(open, hello);
-    control_->send(hello);
-}
-
-void Sender::Engine::welcomed(const proto::Welcome& welcome) {
-    std::vector<bool> fresh(roots_.size(), false);
-    for (const std::uint16_t index : welcome.fresh) {
-        if (roots_listed_ && index < fresh.size()) {
-            fresh[index] = true;
+        const SessionResult result = session_->end();
+        session_.reset();
+        add_up(result);
+        if (!wait_for_next(result)) {
+            return;
         }
     }
-    observer_.detail(fmt::format("{} accepted the session", escape(welcome.software)));
-    if (!options_.dry_run) {
-        start_streams(welcome.token);
-    }
-    scout_->welcome(std::move(fresh));
 }
 
-void Sender::Engine::start_streams(const proto::Token& token) {
-    for (std::uint16_t index = 0; index < options_.streams; ++index) {
-        StreamSettings settings;
-        settings.target.host = options_.destination.host;
-        settings.target.port = options_.destination.port.value_or(options_.port);
-        settings.target.connect_timeout = options_.connect_timeout;
-        settings.target.congestion = congestion_;
-        settings.target.token = token;
-        settings.target.index = index;
-        settings.target.cancel_fd = cancel_fd_.get();
-        settings.send_path = options_.send_path;
-        settings.compression_level = options_.compression_level;
-        StreamCallbacks callbacks;
-        callbacks.file_failed = [this](Error error) {
-            loop_.post([this, error = std::move(error)] { file_failed(error); });
-        };
-        callbacks.detail = [this](std::string line) {
-            loop_.post([this, line = std::move(line)] { observer_.detail(line); });
-        };
-        callbacks.abort_file = [this](std::uint64_t id) {
-            loop_.post([this, id] {
-                proto::Bytes frame;
-                proto::encode(proto::FileAbort{id}, frame);
-                control_->send(frame);
-            });
-        };
-        callbacks.ended = [this](std::optional<Error> error) {
-            loop_.post([this, error = std::move(error)] { stream_ended(error); });
-        };
-        ++streams_running_;
-        streams_.push_back(std::make_unique<DataStream>(std::move(settings), std::move(callbacks),
-                                                        queue_, totals_));
+void Sender::Engine::add_up(const SessionResult& result) {
+    report_.failure = result.failure;
+    report_.receiver = result.receiver;
+    report_.failed = result.failed;
+    failed_changed_ = result.failed_changed;
+    report_.skipped = result.skipped;
+    report_.would_send_files = result.would_send_files;
+    report_.would_send_bytes = result.would_send_bytes;
+    report_.files_sent += result.files_sent;
+    report_.bytes += result.bytes;
+    report_.compressed_to += result.compressed_to;
+    report_.resent_bytes += result.bytes_in_vain;
+    report_.reconnected_streams += result.stream_reconnects;
+    report_.usage += result.usage;
+    report_.reconnects += result.welcomed && ever_welcomed_ ? 1 : 0;
+    ever_welcomed_ = ever_welcomed_ || result.welcomed;
+    if (shown_.size() < kMaxRemembered) {
+        shown_.merge(shown_now_);
     }
+    shown_now_.clear();
 }
 
-void Sender::Engine::offer(Chunk entries) {
-    if (over_) {
-        return;
+// After a failure that may pass. False: there shall be no other session, report_.failure says why.
+bool Sender::Engine::wait_for_next(const SessionResult& result) {
+    const Clock::time_point now = Clock::now();
+    if (result.worked_at) {
+        worked_at_ = *result.worked_at;
+        attempt_ = 0;
     }
-    proto::Offer offer;
-    offer.first_id = next_offer_id_;
-    for (const SourceEntry& entry : entries) {
-        offer.entries.push_back({entry.size, entry.mtime, entry.mode, entry.wire_path});
+    if (result.progressed) {
+        backoff_.reset();
+        fruitless_ = 0;
+    } else if (result.welcomed) {
+        ++fruitless_;
     }
-    next_offer_id_ += entries.size();
-    proto::Bytes frame;
-    proto::encode(offer, frame);
-    control_->send(frame);
-    offers_.push_back({offer.first_id, std::move(entries)});
-}
-
-bool Sender::Engine::answered(const proto::Verdict& verdict) {
-    if (offers_.empty() || offers_.front().first_id != verdict.first_id ||
-        offers_.front().entries.size() != verdict.count) {
+    const bool never_wanted =
+        options_.effective_retry_for().count() == 0 || (!ever_welcomed_ && !options_.retry_for);
+    // What would be sent has been printed already, and would be printed again.
+    const bool dry_run_begun = result.would_send_files > 0;
+    if (never_wanted || dry_run_begun) {
         return false;
     }
-    Chunk offered = std::move(offers_.front().entries);
-    offers_.pop_front();
-    Chunk wanted;
-    std::size_t unchanged = 0;
-    for (std::size_t index = 0; index < offered.size(); ++index) {
-        const auto bit = std::byte{1} << (index % 8);
-        if ((verdict.wanted[index / 8] & bit) == std::byte{0}) {
-            ++unchanged;
-            unchanged_bytes_ += offered[index].size;
-            continue;
-        }
-        const bool large = offered[index].size > proto::kMaxInlineFileBytes;
-        wanted.push_back(std::move(offered[index]));
-        if (!options_.dry_run && (large || wanted.size() >= kMaxChunkEntries)) {
-            queue_.push(std::exchange(wanted, {}));
-        }
+    const auto spent = std::chrono::duration_cast<milliseconds>(now - worked_at_);
+    if (spent >= options_.effective_retry_for() || fruitless_ >= kMaxFruitless) {
+        const double seconds = in_seconds(spent);
+        report_.failure->message +=
+            fmt::format(" (gave up after {:.{}f} s)", seconds, seconds < 10 ? 1 : 0);
+        return false;
     }
-    unchanged_ += unchanged;
-    queue_.release(unchanged);
-    if (options_.dry_run) {
-        would_send(wanted);
-    } else if (!wanted.empty()) {
-        queue_.push(std::move(wanted));
-    }
-    close_queue_if_complete();
-    return true;
+    announce(result, std::min(backoff_.next(), options_.effective_retry_for() - spent));
+    return !interrupted_;
 }
 
-void Sender::Engine::would_send(const Chunk& entries) {
-    for (const SourceEntry& entry : entries) {
-        if (entry.kind == EntryKind::file) {
-            ++report_.would_send_files;
-            report_.would_send_bytes += entry.size;
-            observer_.would_send(escape(entry.wire_path), entry.size);
-        }
+// Says what is going on, and waits.
+void Sender::Engine::announce(const SessionResult& result, milliseconds delay) {
+    const Error& reason = *result.failure;
+    if (attempt_ == 0) {
+        // Who was silent is named already.
+        const bool name_it = result.welcomed && reason.kind != ErrorKind::timed_out;
+        const std::uint16_t port = options_.destination.port.value_or(options_.port);
+        observer_.warning(
+            fmt::format("{}{}; trying again for {:g} s",
+                        name_it ? fmt::format("lost the connection to {}: ",
+                                              format_host_and_port(options_.destination.host, port))
+                                : "",
+                        reason.message, in_seconds(options_.effective_retry_for())));
     }
-    queue_.release(entries.size());
+    ++attempt_;
+    observer_.reconnecting(reason, attempt_, in_seconds(delay));
+    Timer timer(loop_, [this] { loop_.stop(); });
+    timer.start(delay);
+    loop_.run();
 }
 
-void Sender::Engine::scout_ended(std::optional<Error> error) {
-    if (error) {
-        fail(std::move(*error));
-        return;
+void Sender::Engine::interrupt() {
+    interrupted_ = true;
+    if (session_) {
+        session_->interrupt();
     }
-    walked_ = true;
-    close_queue_if_complete();
-}
-
-void Sender::Engine::close_queue_if_complete() {
-    if (walked_ && offers_.empty()) {
-        queue_.close();
-        finish_if_complete();
-    }
-}
-
-void Sender::Engine::stream_ended(std::optional<Error> error) {
-    --streams_running_;
-    if (error) {
-        fail_unless_explained(std::move(*error));
-        return;
-    }
-    finish_if_complete();
-}
-
-void Sender::Engine::finish_if_complete() {
-    if (over_ || !walked_ || !offers_.empty() || streams_running_ > 0) {
-        return;
-    }
-    if (totals_.connections > UINT16_MAX) {
-        fail({ErrorKind::source_changed, "too many sources shrank while they were being sent", 0});
-        return;
-    }
-    control_->finish({static_cast<std::uint16_t>(totals_.connections.load()), totals_.files_sent});
-}
-
-void Sender::Engine::confirmed(const proto::Done& done) {
-    const std::uint64_t sent = totals_.files_sent;
-    if (done.files + done.failed < sent) {
-        fail({ErrorKind::protocol,
-              fmt::format("the receiver accounts for {} of {} files only", done.files + done.failed,
-                          sent),
-              0});
-        return;
-    }
-    // It does not name every failure where there are very many.
-    report_.failed += done.failed > stored_failures_ ? done.failed - stored_failures_ : 0;
-    report_.receiver = done;
-    over();
-}
-
-void Sender::Engine::file_error(const proto::FileError& message) {
-    ++report_.failed;
-    ++stored_failures_;
-    observer_.file_failed(
-        {ErrorKind::some_files,
-         fmt::format("{}: not stored: {}", escape(message.path), escape(message.text)),
-         message.error_number});
-}
-
-void Sender::Engine::file_failed(const Error& error) {
-    ++report_.failed;
-    failed_changed_ += error.kind == ErrorKind::source_changed ? 1 : 0;
-    observer_.file_failed(error);
-}
-
-void Sender::Engine::fail(Error error) {
-    if (over_) {
-        return;
-    }
-    if (control_ && error.kind == ErrorKind::interrupted) {
-        proto::Bytes frame;
-        proto::encode(
-            proto::ErrorMessage{static_cast<std::uint16_t>(exit_code(error.kind)), error.message},
-            frame);
-        control_->send_last(frame);
-    }
-    report_.failure = std::move(error);
-    over();
-}
-
-void Sender::Engine::fail_unless_explained(Error error) {
-    if (!over_ && !unexplained_) {
-        unexplained_ = std::move(error);
-        reason_timer_->start(kReasonGrace);
-    }
-}
-
-void Sender::Engine::over() {
-    over_ = true;
     loop_.stop();
 }
 
-void Sender::Engine::cancel() {
-    const std::uint64_t one = 1;
-    static_cast<void>(::write(cancel_fd_.get(), &one, sizeof one));
-    queue_.cancel();
-    if (scout_) {
-        scout_->cancel();
+void Sender::Engine::file_failed(const Error& error) {
+    if (is_news(error.message)) {
+        observer_.file_failed(error);
     }
 }
 
-ProgressSample Sender::Engine::sample() const {
-    ProgressSample sample;
-    sample.files_done = totals_.files_sent + unchanged_;
-    sample.bytes_done = totals_.bytes().total() + totals_.bytes_of_holes + unchanged_bytes_;
-    sample.files_total = found_.files;
-    sample.bytes_total = found_.bytes;
-    sample.total_known = found_.complete;
-    return sample;
+void Sender::Engine::warning(const std::string& line) {
+    if (is_news(line)) {
+        observer_.warning(line);
+    }
+}
+
+// A session that is repeated meets the same troubles again.
+bool Sender::Engine::is_news(const std::string& message) {
+    const std::size_t hash = std::hash<std::string>{}(message);
+    if (shown_.contains(hash)) {
+        return false;
+    }
+    if (shown_now_.size() < kMaxRemembered) {
+        shown_now_.insert(hash);
+    }
+    return true;
 }
 
 void Sender::Engine::fill_report() {
-    report_.files_sent = totals_.files_sent;
-    report_.bytes = totals_.bytes();
-    report_.compressed_to = totals_.compressed_to;
     report_.dry_run = options_.dry_run;
-    report_.seconds =
-        std::chrono::duration<double>(std::chrono::steady_clock::now() - started_).count();
+    report_.verified = options_.verify && report_.receiver && !options_.dry_run;
+    report_.seconds = in_seconds(Clock::now() - started_);
     if (report_.failure) {
         report_.exit_code = exit_code(report_.failure->kind);
     } else if (report_.failed > failed_changed_) {

@@ -14,20 +14,30 @@ class SmallEntries {
 public:
     explicit SmallEntries(StreamContext& context);
 
-    // A directory or a symbolic link. An Error: the connection broke (also below).
-    [[nodiscard]] Status add(const SourceEntry& entry);
-    // A file of at most proto::kMaxInlineFileBytes. A source that cannot be read is reported and
-    // left out.
-    [[nodiscard]] Status add_file(const SourceEntry& entry, const SourceFile& source);
+    // A directory or a symbolic link. An Error: the connection broke (also below), and nothing was
+    // taken of the entry.
+    [[nodiscard]] Status add(SourceEntry& entry);
+    // A file of at most proto::kMaxInlineFileBytes. An entry that was not taken is as it was.
+    enum class Fate : unsigned char {
+        taken,
+        unreadable, // and reported
+        changed,    // while it was being read
+    };
+    [[nodiscard]] Result<Fate> add_file(SourceEntry& entry, const SourceFile& source);
     // Sends what has been gathered.
     [[nodiscard]] Status flush();
+    // Gives back what has been gathered and not sent.
+    [[nodiscard]] Chunk take_back();
 
 private:
     [[nodiscard]] Status make_room(std::size_t path_bytes, std::size_t content_bytes);
+    [[nodiscard]] proto::ByteView make_frame(std::uint64_t id);
+    void clear();
 
     StreamContext& context_;
     std::vector<std::byte> memory_; // the frame: header, then records
     proto::BatchWriter writer_;
+    Chunk entries_;                // those of the records
     std::uint64_t file_bytes_ = 0; // of the files in the batch
     std::uint64_t files_ = 0;
     std::vector<std::byte> packed_; // the frame, compressed

@@ -71,9 +71,11 @@ std::int64_t SourceFile::read(std::uint64_t offset, std::span<std::byte> memory)
 bool SourceFile::changed() const {
     struct stat now {};
     count_system_call();
+    // The ctime tells what the mtime may hide: utimensat(2) and a write within one tick of the
+    // clock.
     return fstat(fd_.get(), &now) != 0 || now.st_size != status_.st_size ||
            now.st_mtim.tv_sec != status_.st_mtim.tv_sec ||
-           now.st_mtim.tv_nsec != status_.st_mtim.tv_nsec;
+           now.st_mtim.tv_nsec != status_.st_mtim.tv_nsec || version_of(now) != version_of(status_);
 }
 
 SourceFile::Segment SourceFile::segment_at(std::uint64_t offset) const {

@@ -31,6 +31,8 @@ public:
     }
     [[nodiscard]] std::uint32_t mode() const noexcept;
     [[nodiscard]] proto::Timestamp mtime() const noexcept;
+    // Changes whenever content or status do; see proto::OfferEntry.
+    [[nodiscard]] std::uint64_t version() const noexcept { return version_of(status_); }
     // Fewer blocks than the size needs: there may be holes.
     [[nodiscard]] bool sparse() const noexcept;
 
@@ -38,7 +40,7 @@ public:
     // of bytes, or the negative errno.
     [[nodiscard]] std::int64_t read(std::uint64_t offset, std::span<std::byte> memory) const;
 
-    // Whether size or mtime differ from what they were when it was opened.
+    // Whether size, mtime or ctime differ from what they were when it was opened.
     [[nodiscard]] bool changed() const;
 
     // The next run of data or hole: [offset, end).

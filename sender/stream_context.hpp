@@ -4,30 +4,29 @@
 #include "common/compress.hpp"
 #include "common/usage.hpp"
 #include "common/zero_copy.hpp"
+#include "sender/in_flight.hpp"
+#include "sender/large_source.hpp"
 #include "sender/source_file.hpp"
 #include "sender/stream_socket.hpp"
 #include "sender/walk.hpp"
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 
 namespace sluice {
 
-// What all streams of a run count together; read by the progress line while they do.
+// What all streams of a session count together.
 struct StreamTotals {
-    std::atomic<std::uint64_t> files_sent{0}; // regular files, whole
     std::atomic<std::uint64_t> bytes_zero_copy{0};
     std::atomic<std::uint64_t> bytes_copied{0};
     std::atomic<std::uint64_t> bytes_inlined{0};
     std::atomic<std::uint64_t> bytes_compressed{0};
     std::atomic<std::uint64_t> compressed_to{0};
-    std::atomic<std::uint64_t> bytes_of_holes{0};
-    std::atomic<std::uint64_t> next_file_id{1};
-    std::atomic<std::uint64_t> connections{0}; // data connections that joined
+    std::atomic<std::uint64_t> reconnects{0}; // after a connection broke
     SharedUsage usage;
 
     [[nodiscard]] PathBytes bytes() const noexcept {
@@ -37,22 +36,43 @@ struct StreamTotals {
 
 struct StreamSettings {
     StreamTarget target;
+    proto::Token token{};
+    std::uint16_t index = 0;
     CopyPath send_path = CopyPath::automatic;
     std::optional<int> compression_level;
+    bool verify = true;                     // raw extents get digests
+    std::chrono::milliseconds retry_for{0}; // how long to try to reconnect
 };
 
-// Called on the stream's thread.
-struct StreamCallbacks {
-    std::function<void(Error)> file_failed;           // the others go on
-    std::function<void(std::string)> detail;          // for -v
-    std::function<void(std::uint64_t id)> abort_file; // tell the receiver on the control connection
-    std::function<void(std::optional<Error>)> ended;  // once; an Error: the stream broke
+// The session, as its streams see it. Called on their threads.
+class StreamHost {
+public:
+    virtual ~StreamHost() = default;
+    // A source that cannot be sent; its place in the queue is free again. The others go on.
+    virtual void entry_failed(Error error) = 0;
+    // A large file begins.
+    [[nodiscard]] virtual std::shared_ptr<LargeSource> open_large(SourceEntry entry,
+                                                                  SourceFile file) = 0;
+    // It cannot be completed. Told to the receiver and to people, once.
+    virtual void withdraw(const std::shared_ptr<LargeSource>& source, const Error& error) = 0;
+    // The payload of an extent needs a digest, or has this one.
+    virtual void compute_digest(std::shared_ptr<LargeSource> source, std::uint64_t id,
+                                std::uint64_t offset, std::uint64_t length) = 0;
+    virtual void add_digest(std::uint64_t id, const proto::Digest& digest) = 0;
+    // A connection is no longer used; `reason` is for people.
+    virtual void connection_lost(std::uint32_t connection, const Error& reason) = 0;
+    virtual void detail(std::string line) = 0; // for -v
+    // Once, and last. An Error: the stream could not go on.
+    virtual void stream_ended(std::optional<Error> error) = 0;
 };
+
+// A problem with a source, as people are told.
+[[nodiscard]] Error describe(const SourceEntry& entry, const SourceProblem& problem);
 
 struct StreamContext {
-    StreamContext(StreamSettings stream_settings, StreamCallbacks stream_callbacks,
-                  StreamTotals& stream_totals)
-        : settings(std::move(stream_settings)), callbacks(std::move(stream_callbacks)),
+    StreamContext(StreamSettings stream_settings, StreamHost& stream_host,
+                  InFlight& parcels_in_flight, StreamTotals& stream_totals)
+        : settings(std::move(stream_settings)), host(stream_host), in_flight(parcels_in_flight),
           totals(stream_totals), socket(settings.target) {
         if (settings.compression_level) {
             compressor.emplace(*settings.compression_level);
@@ -60,14 +80,19 @@ struct StreamContext {
     }
 
     const StreamSettings settings;
-    const StreamCallbacks callbacks;
+    StreamHost& host;
+    InFlight& in_flight;
     StreamTotals& totals;
     StreamSocket socket;
+    std::uint32_t connection = 0; // 0: none
     std::optional<Compressor> compressor;
 
-    // Joins the session with a new connection.
+    // Connects and joins the session.
     [[nodiscard]] Status connect();
-    void fail(const SourceEntry& entry, const SourceProblem& problem) const;
+    // Ends the connection, if there is one.
+    InFlight::Ended disconnect();
+    // The Error of a stream whose connection was broken from elsewhere.
+    [[nodiscard]] Error connection_gone() const;
 };
 
 } // namespace sluice

@@ -5,31 +5,30 @@
 
 #include <cerrno>
 #include <fmt/format.h>
+#include <optional>
 #include <sys/socket.h>
 
 namespace sluice {
 
 namespace {
 
-// How long the socket may take nothing before the wait is started anew; nothing else happens then.
+// How long the socket may take nothing before the wait is started anew, where there is no timeout.
 constexpr std::chrono::milliseconds kWait{60'000};
 
 } // namespace
 
 Status StreamSocket::connect() {
-    if (socket_) {
-        ::shutdown(socket_.get(), SHUT_WR); // what is queued still goes out, then the end
-    }
     Result<UniqueFd> connected = connect_tcp(target_.host, target_.port, target_.connect_timeout,
                                              target_.cancel_fd, target_.congestion);
     if (!connected) {
         return std::move(connected).error();
     }
     socket_ = std::move(*connected);
-    const auto preamble = proto::encode_preamble({proto::kVersion, proto::Role::data});
-    proto::Bytes hello(preamble.begin(), preamble.end());
-    proto::encode(proto::Join{target_.token, target_.index}, hello);
-    return send(hello, false);
+    return ok();
+}
+
+void StreamSocket::close() noexcept {
+    socket_ = {};
 }
 
 Status StreamSocket::send(proto::ByteView bytes, bool more) {
@@ -73,20 +72,32 @@ Result<StreamSocket::Sent> StreamSocket::send_file(FileToSocket& copier, int fil
     return sent;
 }
 
+// A socket is writable only when a good part of its buffer is free, which takes long on a slow
+// path. So half the timeout passes in good faith; in the other half the peer's kernel must have
+// taken something.
 Status StreamSocket::wait_until_writable() {
+    const bool limited = target_.timeout.count() > 0;
+    std::optional<std::uint64_t> taken;
     for (;;) {
-        switch (wait_for_socket(socket_.get(), true, target_.cancel_fd, kWait)) {
+        const auto wait = limited ? (target_.timeout + std::chrono::milliseconds{1}) / 2 : kWait;
+        switch (wait_for_socket(socket_.get(), true, target_.cancel_fd, wait)) {
         case Wait::ready: return ok();
         case Wait::cancelled: return Error{ErrorKind::interrupted, "cancelled", ECANCELED};
         case Wait::timed_out: break;
         }
+        const std::uint64_t now = tcp_progress(socket_.get()).acknowledged_bytes;
+        if (limited && taken == now) {
+            return broken(ETIMEDOUT);
+        }
+        taken = now;
     }
 }
 
 Error StreamSocket::broken(int error_number) const {
-    return system_error(
-        ErrorKind::network,
-        fmt::format("lost the data connection to {}:{}", target_.host, target_.port), error_number);
+    return system_error(error_number == ETIMEDOUT ? ErrorKind::timed_out : ErrorKind::network,
+                        fmt::format("lost a data connection to {}",
+                                    format_host_and_port(target_.host, target_.port)),
+                        error_number);
 }
 
 } // namespace sluice

@@ -1,5 +1,5 @@
-// The socket of one data connection: connecting, joining the session, and sending all of
-// something, however little the socket takes at a time. Belongs to the stream's thread.
+// The socket of one data connection: connecting, and sending all of something, however little the
+// socket takes at a time. Belongs to the stream's thread.
 #pragma once
 
 #include "common/result.hpp"
@@ -13,24 +13,27 @@
 
 namespace sluice {
 
-// Where and as what a stream joins. `cancel_fd` (borrowed) becomes readable when all shall stop.
+// Where a stream connects to. `cancel_fd` (borrowed) becomes readable when all shall stop.
 struct StreamTarget {
-    std::string host;
+    std::string host; // the address that the control connection reached
     std::uint16_t port = 0;
     std::chrono::milliseconds connect_timeout{0};
+    // The connection is given up when the peer takes nothing for so long; 0: never.
+    std::chrono::milliseconds timeout{0};
     std::string congestion;
-    proto::Token token{};
-    std::uint16_t index = 0;
     int cancel_fd = -1;
 };
 
+// Errors are of kind network or timed_out (the connection is broken), or interrupted.
 class StreamSocket {
 public:
     explicit StreamSocket(StreamTarget target) : target_(std::move(target)) {}
 
-    // Connects and joins; in place of an earlier connection, of which everything that was sent
-    // still arrives.
+    // In place of an earlier connection, which must have been closed.
     [[nodiscard]] Status connect();
+    // What the socket has taken still goes out.
+    void close() noexcept;
+    [[nodiscard]] int fd() const noexcept { return socket_.get(); }
 
     // Sends all of `bytes`. With `more`, the kernel may wait for what follows (MSG_MORE).
     [[nodiscard]] Status send(proto::ByteView bytes, bool more);
@@ -45,9 +48,10 @@ public:
     [[nodiscard]] Result<Sent> send_file(FileToSocket& copier, int file, std::uint64_t offset,
                                          std::uint64_t length);
 
+    [[nodiscard]] Error broken(int error_number) const;
+
 private:
     [[nodiscard]] Status wait_until_writable();
-    [[nodiscard]] Error broken(int error_number) const;
 
     const StreamTarget target_;
     UniqueFd socket_;

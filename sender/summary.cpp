@@ -32,11 +32,16 @@ std::string describe_usage(const Usage& usage) {
                        format_count(usage.system_calls), format_count(usage.context_switches));
 }
 
+std::string times(std::uint64_t count) {
+    return count == 1 ? "once" : fmt::format("{} times", format_count(count));
+}
+
 std::string headline(const SenderReport& report) {
     const proto::Done& done = *report.receiver;
     const std::uint64_t bytes = report.bytes.total();
     std::string line;
-    if (report.files_sent == 0 && done.symlinks == 0) {
+    const bool nothing = report.files_sent == 0 && done.symlinks == 0;
+    if (nothing) {
         line = "nothing to send";
     } else {
         line = fmt::format("sent {} in {} files", format_bytes(bytes),
@@ -49,7 +54,17 @@ std::string headline(const SenderReport& report) {
     if (bytes > 0) {
         line += fmt::format(" ({})", format_rate(static_cast<double>(bytes) / report.seconds));
     }
+    if (report.verified && !nothing) {
+        line += ", verified";
+    }
     line += fmt::format("; {} files unchanged", format_count(done.unchanged));
+    if (done.reused_files > 0 || done.reused_bytes > 0) {
+        line += fmt::format("; {} files, {} reused", format_count(done.reused_files),
+                            format_bytes(done.reused_bytes));
+    }
+    if (report.reconnects > 0) {
+        line += fmt::format("; reconnected {}", times(report.reconnects));
+    }
     if (report.failed > 0) {
         line += fmt::format("; {} FAILED", format_count(report.failed));
     }

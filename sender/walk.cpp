@@ -294,6 +294,7 @@ bool Walker::report(EntryKind kind, const struct stat& status, std::string link_
     if (kind == EntryKind::file) {
         entry.size = static_cast<std::uint64_t>(status.st_size);
         entry.sparse = static_cast<std::uint64_t>(status.st_blocks) * kStatBlockBytes < entry.size;
+        entry.version = version_of(status);
     }
     entry.mode = status.st_mode & (S_IRWXU | S_IRWXG | S_IRWXO);
     entry.mtime = {status.st_mtim.tv_sec, static_cast<std::uint32_t>(status.st_mtim.tv_nsec)};
@@ -367,6 +368,12 @@ Error cannot_open(std::string_view argument, int number) {
 }
 
 } // namespace
+
+std::uint64_t version_of(const struct stat& status) noexcept {
+    constexpr std::uint64_t kNanoseconds = 1'000'000'000;
+    return static_cast<std::uint64_t>(status.st_ctim.tv_sec) * kNanoseconds +
+           static_cast<std::uint64_t>(status.st_ctim.tv_nsec);
+}
 
 const char* SourceEntry::relative_path() const noexcept {
     return name_offset < wire_path.size() ? wire_path.c_str() + name_offset : ".";

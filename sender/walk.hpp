@@ -12,6 +12,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <sys/stat.h>
 #include <vector>
 
 namespace sluice {
@@ -25,6 +26,10 @@ struct SourceRoot {
     bool is_tree = false;
 };
 
+// The version of a file on the wire: another one after any change (st_ctim, in nanoseconds; it
+// wraps around in the year 2554).
+[[nodiscard]] std::uint64_t version_of(const struct stat& status) noexcept;
+
 enum class EntryKind : std::uint8_t { directory, symlink, file };
 
 struct SourceEntry {
@@ -37,6 +42,10 @@ struct SourceEntry {
     bool sparse = false;           // fewer blocks than the size needs
     std::uint32_t mode = 0;        // permission bits, set-id and sticky bits dropped
     proto::Timestamp mtime;
+    std::uint64_t version = 0; // files; see proto::OfferEntry
+    // What the receiver has of the file from an earlier session, if anything; some ranges within
+    // its size, in any order.
+    std::shared_ptr<std::vector<proto::Range>> present;
 
     // Path relative to root->directory; "." for the root of a tree.
     [[nodiscard]] const char* relative_path() const noexcept;

@@ -1,49 +1,72 @@
 // What is to be sent, on its way from the walk to the streams.
 //
-// The walk is ahead of the streams by a bounded number of entries, whether they wait for the
-// receiver's verdict or for a free stream: it takes their place with reserve() and the places
-// are given back as entries are popped or found to be unchanged. Thread-safe.
+// The walk is ahead of the receiver by a bounded number of entries, whether they wait for the
+// receiver's verdict, for a free stream, or for being acknowledged: it takes their place with
+// reserve(), and the places are given back with release() as entries are done with. Thread-safe.
 #pragma once
 
+#include "sender/large_source.hpp"
 #include "sender/walk.hpp"
 
 #include <condition_variable>
 #include <cstddef>
 #include <deque>
 #include <mutex>
+#include <optional>
+#include <utility>
 #include <vector>
 
 namespace sluice {
 
-// What a stream takes at a time: one large file, or some small entries.
+// What a stream takes at a time: one large file, or some small entries; or a piece of a file that
+// another stream could not bring over.
 using Chunk = std::vector<SourceEntry>;
+// No variant: GCC 12 sees uninitialized memory when one is moved (-Wmaybe-uninitialized).
+struct Work {
+    explicit Work(Chunk chunk) : entries(std::move(chunk)) {}
+    explicit Work(Piece one) : piece(std::move(one)) {}
+    [[nodiscard]] bool is_piece() const noexcept { return piece.source != nullptr; }
+
+    Chunk entries; // of no use where it is a piece
+    Piece piece;   // without a source where it is none
+};
 // Enough to keep the queue's lock quiet, few enough to share the work.
 inline constexpr std::size_t kMaxChunkEntries = 64;
 
 class WorkQueue {
 public:
-    explicit WorkQueue(std::size_t max_entries) : free_(max_entries) {}
+    explicit WorkQueue(std::size_t max_entries) : places_(max_entries), free_(max_entries) {}
 
     // Waits until `entries` more may be under way. False: the queue was cancelled.
     [[nodiscard]] bool reserve(std::size_t entries);
-    // Gives places back of entries that will not be pushed.
+    // Gives the places of entries back that are done with, however that went.
     void release(std::size_t entries);
+    // Whether nothing is under way: all places are free.
+    [[nodiscard]] bool unused() const;
 
     // Hands over entries whose places are reserved. Does not wait.
     void push(Chunk chunk);
-    // No more pushes.
+    // Puts work that has to be done again before everything else, in this order.
+    void requeue(std::vector<Work> work);
+    // Nothing will come any more: pop() does not wait.
     void close();
-    // No more anything: reserve() and pop() return at once.
+    // No more anything: reserve() and pop() return at once, what was waiting is forgotten.
     void cancel();
 
-    // The next chunk; an empty one when there will be none.
-    [[nodiscard]] Chunk pop();
+    // The next work; waits for it, also while there is none but some may have to be done again.
+    // Nothing: there will be none.
+    [[nodiscard]] std::optional<Work> pop();
+    // The same without waiting; nothing: there is none now.
+    [[nodiscard]] std::optional<Work> try_pop();
 
 private:
-    std::mutex mutex_;
+    [[nodiscard]] std::optional<Work> take();
+
+    mutable std::mutex mutex_; // guards what follows
     std::condition_variable has_room_;
     std::condition_variable has_work_;
-    std::deque<Chunk> chunks_;
+    std::deque<Work> work_;
+    const std::size_t places_;
     std::size_t free_;
     bool closed_ = false;
     bool cancelled_ = false;

@@ -1,11 +1,9 @@
-// Notes about directories, in memory and spilled to a file.
+// Notes about directories come back as they were given, from memory and from a file.
 #include "receiver/directory_journal.hpp"
 #include "tests/support/temp_dir.hpp"
 
 #include <catch2/catch.hpp>
-#include <csignal>
 #include <fcntl.h>
-#include <sys/resource.h>
 #include <thread>
 
 using namespace sluice;
@@ -123,66 +121,4 @@ TEST_CASE("notes come from several threads at once") {
         in_order = in_order && kept == note(number, 300) && number == next[number / 10'000]++;
     }
     CHECK(in_order);
-}
-
-TEST_CASE("a directory for the file that cannot be had is the errno of append") {
-    DirectoryJournal journal([] { return -EMFILE; });
-    int error = 0;
-    for (std::size_t number = 0; number < 5'000 && error == 0; ++number) {
-        error = append(journal, note(number, 300));
-    }
-    CHECK(error == EMFILE);
-}
-
-TEST_CASE("a file that is already there is not used") {
-    const TempDir directory;
-    const UniqueFd fd = open_directory(directory);
-    const auto fill = [&](DirectoryJournal& journal) {
-        int error = 0;
-        for (std::size_t number = 0; number < 5'000 && error == 0; ++number) {
-            error = append(journal, note(number, 300));
-        }
-        return error;
-    };
-    DirectoryJournal first([&] { return fd.get(); });
-    REQUIRE(fill(first) == 0);
-    DirectoryJournal second([&] { return fd.get(); });
-    CHECK(fill(second) == EEXIST);
-}
-
-TEST_CASE("a write that fails for a while loses no note that was accepted") {
-    const TempDir directory;
-    const UniqueFd fd = open_directory(directory);
-    DirectoryJournal journal([&] { return fd.get(); });
-    std::vector<Kept> accepted;
-    rlimit before{};
-    REQUIRE(::getrlimit(RLIMIT_FSIZE, &before) == 0);
-    std::signal(SIGXFSZ, SIG_IGN);
-    const rlimit tight{std::size_t{1} << 19, before.rlim_max};
-    REQUIRE(::setrlimit(RLIMIT_FSIZE, &tight) == 0);
-    std::size_t number = 0;
-    for (int failures = 0; failures < 3 && number < 10'000; ++number) {
-        const Kept kept = note(number, 300);
-        const int error = append(journal, kept);
-        failures += error != 0 ? 1 : 0;
-        if (error == 0) {
-            accepted.push_back(kept);
-        }
-    }
-    REQUIRE(::setrlimit(RLIMIT_FSIZE, &before) == 0);
-    for (const std::size_t end = number + 5'000; number < end; ++number) {
-        accepted.push_back(note(number, 300));
-        REQUIRE(append(journal, accepted.back()) == 0);
-    }
-    std::size_t next = 0; // of the accepted ones; refused ones may have stayed among them
-    std::size_t visited = 0;
-    const int error = journal.for_each([&](const DirectoryNote& one) {
-        if (next < accepted.size() && one.path == accepted[next].path) {
-            ++next;
-        }
-        ++visited;
-    });
-    CHECK(error == 0);
-    CHECK(next == accepted.size());
-    CHECK(visited <= accepted.size() + 3);
 }

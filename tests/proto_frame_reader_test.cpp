@@ -31,20 +31,11 @@ std::vector<Frame> golden_frames(Role role) {
     return frames;
 }
 
-Bytes header_of(const Frame& frame) {
-    Bytes header = wire_bytes("00000000 00 00 0000");
-    for (std::size_t i = 0; i < 4; ++i)
-        header[i] = static_cast<std::byte>((frame.body.size() >> (8 * i)) & 0xffU);
-    header[4] = static_cast<std::byte>(frame.type);
-    return header;
-}
-
 Bytes stream_of(const std::vector<Frame>& frames, std::string_view preamble) {
     Bytes stream = wire_bytes(preamble);
     for (const Frame& frame : frames) {
-        const Bytes header = header_of(frame);
-        stream.insert(stream.end(), header.begin(), header.end());
-        stream.insert(stream.end(), frame.body.begin(), frame.body.end());
+        const Bytes whole = frame_of(frame.type, frame.body);
+        stream.insert(stream.end(), whole.begin(), whole.end());
         stream.insert(stream.end(), frame.payload_bytes, std::byte{0xee});
     }
     return stream;
@@ -97,9 +88,9 @@ void read_stream(const std::vector<Frame>& frames, std::string_view preamble, Ro
 }
 
 // The fault that a stream provokes, fed one byte at a time; none where it just ends.
-Fault stream_fault(std::string_view notation, Role role, bool expect_preamble) {
+Fault stream_fault(const Bytes& stream, Role role, bool expect_preamble) {
     FrameReader reader(role, expect_preamble);
-    for (const std::byte byte : wire_bytes(notation)) {
+    for (const std::byte byte : stream) {
         const auto space = reader.space();
         REQUIRE(!space.empty());
         space[0] = byte;
@@ -130,7 +121,7 @@ TEST_CASE("every message survives every cut of the stream", "[proto][frame_reade
 TEST_CASE("every message survives a stream that trickles", "[proto][frame_reader]") {
     for (const Role role : {Role::control, Role::data}) {
         const auto preamble = role == Role::control ? kGoldenControlPreamble : kGoldenDataPreamble;
-        for (const std::size_t step : std::array<std::size_t, 9>{1, 2, 3, 5, 7, 8, 9, 16, 64}) {
+        for (const std::size_t step : std::array<std::size_t, 9>{1, 2, 3, 5, 7, 8, 23, 24, 64}) {
             CAPTURE(step);
             const auto at_most = [step](std::size_t) { return step; };
             read_stream(golden_frames(role), preamble, role, at_most);
@@ -143,8 +134,8 @@ TEST_CASE("every message survives a stream that trickles", "[proto][frame_reader
 TEST_CASE("reader cuts a frame with a body of the largest size", "[proto][frame_reader]") {
     const Bytes body(max_body_bytes(FrameType::batch), std::byte{1});
     const std::vector<Frame> frames = {{FrameType::batch, body},
-                                       {FrameType::stream_end, {}},
-                                       {FrameType::file_end, Bytes(8, std::byte{2})},
+                                       {FrameType::block, Bytes(8, std::byte{2})},
+                                       {FrameType::join, {}},
                                        {FrameType::batch, body}};
     for (const std::size_t step : {std::size_t{1000}, SIZE_MAX})
         read_stream(frames, kGoldenDataPreamble, Role::data, [step](std::size_t) { return step; });
@@ -152,15 +143,15 @@ TEST_CASE("reader cuts a frame with a body of the largest size", "[proto][frame_
 
 TEST_CASE("a commit of nothing changes nothing", "[proto][frame_reader]") {
     FrameReader reader(Role::data, true);
-    const auto feed = [&](std::string_view notation) {
-        for (const std::byte byte : wire_bytes(notation)) {
+    const auto feed = [&](const Bytes& bytes) {
+        for (const std::byte byte : bytes) {
             CHECK(reader.commit(0) == Fault::none);
             reader.space()[0] = byte;
             REQUIRE(reader.commit(1) == Fault::none);
         }
     };
-    feed(kGoldenDataPreamble);
-    feed("08000000 24 00 0000 0807060504030201");
+    feed(wire_bytes(kGoldenDataPreamble));
+    feed(frame_of(FrameType::block, wire_bytes("0807060504030201")));
     CHECK(reader.frame_ready());
     CHECK(reader.commit(0) == Fault::none);
     CHECK(reader.frame_ready());
@@ -170,41 +161,64 @@ TEST_CASE("a commit of nothing changes nothing", "[proto][frame_reader]") {
 TEST_CASE("reader rejects a stream that does not begin with the preamble",
           "[proto][frame_reader]") {
     const auto fault = [](std::string_view notation) {
-        return stream_fault(notation, Role::control, true);
+        return stream_fault(wire_bytes(notation), Role::control, true);
     };
-    CHECK(fault("'sluicf' 0100 00 00000000000000") == Fault::bad_magic);
+    CHECK(fault("'sluicf' 0200 00 00000000000000") == Fault::bad_magic);
     CHECK(fault("'GET / HTTP/1.1'0d0a") == Fault::bad_magic);
     CHECK(fault("'sluice' 0000 00 00000000000000") == Fault::unsupported_version);
-    CHECK(fault("'sluice' 0200 00 00000000000000") == Fault::unsupported_version);
+    CHECK(fault("'sluice' 0100 00 00000000000000") == Fault::unsupported_version);
+    CHECK(fault("'sluice' 0300 00 00000000000000") == Fault::unsupported_version);
     // A later version may give the bytes after it another meaning: the version is named first.
-    CHECK(fault("'sluice' 0200 09 01020304050607") == Fault::unsupported_version);
-    CHECK(fault("'sluice' 0001 00 00000000000000") == Fault::unsupported_version);
-    CHECK(fault("'sluice' 0100 02 00000000000000") == Fault::bad_role);
-    CHECK(fault("'sluice' 0100 00 01000000000000") == Fault::reserved_not_zero);
-    CHECK(fault("'sluice' 0100 01 00000000000001") == Fault::reserved_not_zero);
+    CHECK(fault("'sluice' 0300 09 01020304050607") == Fault::unsupported_version);
+    CHECK(fault("'sluice' 0002 00 00000000000000") == Fault::unsupported_version);
+    CHECK(fault("'sluice' 0200 02 00000000000000") == Fault::bad_role);
+    CHECK(fault("'sluice' 0200 00 01000000000000") == Fault::reserved_not_zero);
+    CHECK(fault("'sluice' 0200 01 00000000000001") == Fault::reserved_not_zero);
 }
 
 TEST_CASE("reader rejects a frame whose header is not allowed", "[proto][frame_reader]") {
     struct Case {
-        std::string_view header;
+        std::string_view head;
         Role role;
         Fault expected;
     };
     const std::vector<Case> cases = {
-        {"00000000 00 00 0000", Role::control, Fault::unknown_frame},
-        {"00000000 04 00 0000", Role::control, Fault::unknown_frame},
-        {"00000000 ff 00 0000", Role::data, Fault::unknown_frame},
-        {"00000000 21 00 0000", Role::control, Fault::misplaced_frame},
-        {"22000000 01 00 0000", Role::data, Fault::misplaced_frame},
-        {"0a000000 03 01 0000", Role::control, Fault::reserved_not_zero},
-        {"0a000000 03 00 0100", Role::control, Fault::reserved_not_zero},
-        {"0a000000 03 00 0080", Role::control, Fault::reserved_not_zero},
-        {"ffffffff 01 00 0000", Role::control, Fault::frame_too_long},
-        {"01000000 25 00 0000", Role::data, Fault::frame_too_long},
+        {"00000000 00 00", Role::control, Fault::unknown_frame},
+        {"00000000 08 00", Role::control, Fault::unknown_frame},
+        {"00000000 24 00", Role::data, Fault::unknown_frame},
+        {"00000000 ff 00", Role::data, Fault::unknown_frame},
+        {"00000000 ff ff", Role::data, Fault::unknown_frame},
+        {"00000000 21 00", Role::control, Fault::misplaced_frame},
+        {"00000000 21 01", Role::control, Fault::misplaced_frame},
+        {"3a000000 01 00", Role::data, Fault::misplaced_frame},
+        {"08000000 03 01", Role::control, Fault::reserved_not_zero},
+        {"08000000 03 80", Role::control, Fault::reserved_not_zero},
+        {"ffffffff 03 80", Role::control, Fault::reserved_not_zero},
+        {"ffffffff 01 00", Role::control, Fault::frame_too_long},
+        {"01000000 30 00", Role::control, Fault::frame_too_long},
     };
     for (const Case& item : cases) {
-        INFO(item.header);
-        CHECK(describe(stream_fault(item.header, item.role, false)) == describe(item.expected));
+        INFO(item.head);
+        const Bytes head = wire_bytes(item.head);
+        CHECK(describe(stream_fault(sealed(head), item.role, false)) == describe(item.expected));
+        // With a check that is not its own, nothing that a header says is believed.
+        Bytes broken = sealed(head);
+        broken[6] ^= std::byte{1};
+        CHECK(stream_fault(broken, item.role, false) == Fault::corrupted);
+    }
+}
+
+TEST_CASE("a frame of any type on the wrong connection is refused by its header",
+          "[proto][frame_reader]") {
+    for (const GoldenFrame& sample : kGoldenFrames) {
+        for (const Role role : {Role::control, Role::data}) {
+            INFO(sample.name << (role == Role::control ? " on control" : " on data"));
+            const Bytes frame = wire_bytes(sample.notation);
+            FrameReader reader(role, false);
+            std::ranges::copy(ByteView(frame).first(kFrameHeaderBytes), reader.space().begin());
+            CHECK(reader.commit(kFrameHeaderBytes) ==
+                  (allowed_on(sample.type, role) ? Fault::none : Fault::misplaced_frame));
+        }
     }
 }
 
@@ -219,7 +233,8 @@ TEST_CASE("every frame type is held to its own length limit, and on its own role
                 CAPTURE(number, excess);
                 FrameReader reader(role, false);
                 const std::size_t length = max_body_bytes(type) + excess;
-                std::ranges::copy(header_of({type, Bytes(length)}), reader.space().begin());
+                const Bytes frame = frame_of(type, Bytes(length));
+                std::ranges::copy(ByteView(frame).first(kFrameHeaderBytes), reader.space().begin());
                 const Fault fault = reader.commit(kFrameHeaderBytes);
                 CHECK(fault == (excess == 0 ? Fault::none : Fault::frame_too_long));
                 // Room for a body is made for a legal length only.
@@ -230,14 +245,35 @@ TEST_CASE("every frame type is held to its own length limit, and on its own role
 }
 
 TEST_CASE("after a fault the reader wants nothing and repeats it", "[proto][frame_reader]") {
-    for (const bool expect_preamble : {false, true}) {
+    const auto check = [](bool expect_preamble, const Bytes& stream, Fault expected) {
+        CAPTURE(stream);
         FrameReader reader(Role::control, expect_preamble);
-        std::ranges::fill(reader.space(), std::byte{0xff});
-        const Fault fault = reader.commit(reader.space().size());
-        CHECK(fault == (expect_preamble ? Fault::bad_magic : Fault::unknown_frame));
+        Fault fault = Fault::none;
+        for (std::size_t at = 0; at < stream.size();) {
+            REQUIRE(fault == Fault::none);
+            const auto space = reader.space();
+            REQUIRE(!space.empty());
+            const std::size_t count = std::min(space.size(), stream.size() - at);
+            std::ranges::copy(std::span(stream).subspan(at, count), space.begin());
+            fault = reader.commit(count);
+            at += count;
+        }
+        CHECK(fault == expected);
         CHECK(reader.space().empty());
         CHECK(reader.commit(0) == fault);
         CHECK(!reader.frame_ready());
         CHECK(!reader.at_boundary());
+    };
+    check(true, Bytes(kPreambleBytes, std::byte{0xff}), Fault::bad_magic);
+    check(false, Bytes(kFrameHeaderBytes, std::byte{0xff}), Fault::corrupted);
+    check(false, sealed(wire_bytes("00000000 63 00")), Fault::unknown_frame);
+    // Damage that only the digest shows: to a body, to the digest, and where there is no body.
+    for (const FrameType type : {FrameType::finish, FrameType::ping}) {
+        Bytes frame = frame_of(type, Bytes(max_body_bytes(type)));
+        frame.back() ^= std::byte{1};
+        check(false, frame, Fault::corrupted);
     }
+    Bytes frame = frame_of(FrameType::finish, Bytes(8));
+    frame[8] ^= std::byte{1};
+    check(false, frame, Fault::corrupted);
 }

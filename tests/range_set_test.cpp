@@ -60,6 +60,18 @@ TEST_CASE("a file is covered by exactly its bytes") {
     CHECK(set_of({{INT64_MAX, UINT64_MAX}, {0, INT64_MAX}}).covers(UINT64_MAX));
 }
 
+TEST_CASE("a range that touches a set does not overlap it") {
+    const RangeSet set = set_of({{5, 10}, {20, 30}});
+    CHECK_FALSE(set.overlaps(0, 5));
+    CHECK_FALSE(set.overlaps(10, 20));
+    CHECK_FALSE(set.overlaps(30, UINT64_MAX));
+    CHECK_FALSE(set.overlaps(7, 7));
+    CHECK(set.overlaps(0, 6));
+    CHECK(set.overlaps(9, 20));
+    CHECK(set.overlaps(0, UINT64_MAX));
+    CHECK(set.overlaps(22, 23));
+}
+
 TEST_CASE("a set agrees with a list of bytes, whatever is added") {
     const std::uint64_t seed = test::test_seed();
     std::cout << "SLUICE_TEST_SEED=" << seed << '\n';
@@ -85,6 +97,16 @@ TEST_CASE("a set agrees with a list of bytes, whatever is added") {
             REQUIRE(set.pieces() == pieces);
             const bool all = std::find(bytes.begin(), bytes.end(), false) == bytes.end();
             REQUIRE(set.covers(kSize) == all);
+            REQUIRE(set.ranges().size() == pieces);
+            const auto count = std::count(bytes.begin(), bytes.end(), true);
+            REQUIRE(set.bytes() == static_cast<std::uint64_t>(count));
+
+            const std::uint64_t from = random() % kSize;
+            const std::uint64_t to = from + random() % (kSize - from + 1);
+            const auto first = bytes.begin() + static_cast<std::ptrdiff_t>(from);
+            const auto last = bytes.begin() + static_cast<std::ptrdiff_t>(to);
+            REQUIRE(set.contains(from, to) == (std::find(first, last, false) == last));
+            REQUIRE(set.overlaps(from, to) == (std::find(first, last, true) != last));
         }
     }
 }

@@ -151,7 +151,7 @@ TEST_CASE("directories that their owner may not enter or change are filled and p
         const TempDir mine(base.path());
         auto opened = open_root(mine.path());
         proto::Open request;
-        auto store = Store::open(*opened, 1, request, 0);
+        auto store = Store::open(*opened, 1, request, {});
         DirectoryCache cache(8);
         const auto put = [&](RecordKind kind, std::string_view path, std::uint32_t mode) {
             proto::Record record;
@@ -284,7 +284,7 @@ TEST_CASE("an offered file is wanted unless size and time match, and its mode is
     StoreSession session(root);
     const auto wants = [&](std::string_view path, std::uint64_t size, proto::Timestamp time,
                            std::uint32_t mode) {
-        return session.store().wants({size, time, mode, path}, session.directories());
+        return session.wants({size, time, mode, 1, path});
     };
     CHECK(wants("dir/file", 4, {kStoredTime, 42}, 0600));
     CHECK(wants("dir/file", 5, {kStoredTime + 1, 42}, 0600));
@@ -299,9 +299,9 @@ TEST_CASE("an offered file is wanted unless size and time match, and its mode is
     CHECK(root.directory.list().size() == 1); // asking makes nothing
 
     StoreSession again(root, {"", {}, proto::kOpenPreserve | proto::kOpenIgnoreTimes});
-    CHECK(again.store().wants({5, {kStoredTime, 42}, 0644, "dir/file"}, again.directories()));
+    CHECK(again.wants({5, {kStoredTime, 42}, 0644, 1, "dir/file"}));
     StoreSession dry(root, {"", {}, proto::kOpenPreserve | proto::kOpenDryRun});
-    CHECK_FALSE(dry.store().wants({5, {kStoredTime, 42}, 0600, "dir/file"}, dry.directories()));
+    CHECK_FALSE(dry.wants({5, {kStoredTime, 42}, 0600, 1, "dir/file"}));
     CHECK(mode_of(root.directory, "dir/file") == 0644);
 }
 
@@ -320,11 +320,11 @@ TEST_CASE("less free space than demanded refuses the session") {
     struct statvfs status {};
     REQUIRE(::statvfs(root.directory.path().c_str(), &status) == 0);
     const std::uint64_t more_than_all = std::uint64_t{status.f_blocks} * status.f_frsize + 1;
-    const StoreSession refused(root, {"", {}, proto::kOpenPreserve, more_than_all});
+    const StoreSession refused(root, {"", {}, proto::kOpenPreserve, {more_than_all}});
     REQUIRE_FALSE(refused.ok());
     CHECK(refused.error().kind == ErrorKind::file_io);
     CHECK(refused.error().message.find("no space") != std::string::npos);
-    CHECK(StoreSession(root, {"", {}, proto::kOpenPreserve, 1}).ok());
+    CHECK(StoreSession(root, {"", {}, proto::kOpenPreserve, {1}}).ok());
     CHECK(root.directory.list().empty());
 }
 

@@ -1,5 +1,6 @@
 // What waits between the walk and the streams.
 #include "sender/work_queue.hpp"
+#include "tests/support/large_sources.hpp"
 
 #include <atomic>
 #include <catch2/catch.hpp>
@@ -17,6 +18,12 @@ Chunk chunk_of(std::size_t entries, std::uint64_t size = 0) {
     return chunk;
 }
 
+// Of the chunk that comes next; empty where nothing does.
+Chunk popped(WorkQueue& queue) {
+    std::optional<Work> work = queue.pop();
+    return work ? std::move(work->entries) : Chunk{};
+}
+
 } // namespace
 
 TEST_CASE("chunks come out whole and in the order in which they went in") {
@@ -27,13 +34,13 @@ TEST_CASE("chunks come out whole and in the order in which they went in") {
     }
     queue.close();
     for (std::uint64_t number = 0; number < 10; ++number) {
-        const Chunk chunk = queue.pop();
+        const Chunk chunk = popped(queue);
         REQUIRE(chunk.size() == 3);
         CHECK(chunk[0].size == number * 100);
         CHECK(chunk[2].size == number * 100 + 2);
     }
-    CHECK(queue.pop().empty());
-    CHECK(queue.pop().empty());
+    CHECK_FALSE(queue.pop());
+    CHECK_FALSE(queue.pop());
 }
 
 TEST_CASE("a closed queue gives what is left, then nothing") {
@@ -41,8 +48,51 @@ TEST_CASE("a closed queue gives what is left, then nothing") {
     REQUIRE(queue.reserve(1));
     queue.push(chunk_of(1));
     queue.close();
-    CHECK(queue.pop().size() == 1);
-    CHECK(queue.pop().empty());
+    CHECK(popped(queue).size() == 1);
+    CHECK_FALSE(queue.pop());
+}
+
+TEST_CASE("work that is put back comes before everything else, in its order") {
+    test::LargeSources sources;
+    WorkQueue queue(100);
+    queue.push(chunk_of(1, 1));
+    queue.push(chunk_of(2, 2));
+    std::vector<Work> again;
+    again.emplace_back(Piece{sources.make(100'000), 4096, 8192});
+    again.emplace_back(chunk_of(3, 3));
+    queue.requeue(std::move(again));
+    queue.close();
+    const std::optional<Work> piece = queue.pop();
+    REQUIRE(piece);
+    REQUIRE(piece->is_piece());
+    CHECK(piece->piece.offset == 4096);
+    CHECK(piece->piece.length == 8192);
+    CHECK(popped(queue).size() == 3);
+    CHECK(popped(queue).size() == 1);
+    CHECK(popped(queue).size() == 2);
+    CHECK_FALSE(queue.pop());
+}
+
+TEST_CASE("a stream that waits gets work that is put back") {
+    WorkQueue queue(10);
+    std::atomic<std::size_t> got{0};
+    std::thread stream([&] { got = popped(queue).size(); });
+    std::vector<Work> again;
+    again.emplace_back(chunk_of(4));
+    queue.requeue(std::move(again));
+    stream.join();
+    CHECK(got == 4);
+}
+
+TEST_CASE("try_pop gives what there is and does not wait") {
+    WorkQueue queue(10);
+    CHECK_FALSE(queue.try_pop());
+    queue.push(chunk_of(2));
+    const std::optional<Work> work = queue.try_pop();
+    REQUIRE(work);
+    CHECK_FALSE(work->is_piece());
+    CHECK(work->entries.size() == 2);
+    CHECK_FALSE(queue.try_pop());
 }
 
 TEST_CASE("a cancelled queue gives nothing and takes nothing, also from those who wait") {
@@ -55,12 +105,17 @@ TEST_CASE("a cancelled queue gives nothing and takes nothing, also from those wh
     walker.join();
     CHECK(woken == 1);
     CHECK_FALSE(queue.reserve(1));
-    CHECK(queue.pop().empty());
+    CHECK_FALSE(queue.pop());
+    queue.push(chunk_of(1));
+    std::vector<Work> again;
+    again.emplace_back(chunk_of(1));
+    queue.requeue(std::move(again));
+    CHECK_FALSE(queue.try_pop());
 
     WorkQueue empty(10);
     std::vector<std::thread> streams;
     for (int count = 0; count < 4; ++count) {
-        streams.emplace_back([&] { woken += empty.pop().empty() ? 1 : 100; });
+        streams.emplace_back([&] { woken += empty.pop() ? 100 : 1; });
     }
     empty.cancel();
     for (std::thread& stream : streams) {
@@ -75,7 +130,7 @@ TEST_CASE("closing wakes everyone who waits for work") {
     std::vector<std::thread> streams;
     for (int count = 0; count < 4; ++count) {
         streams.emplace_back([&] {
-            while (!queue.pop().empty()) {
+            while (queue.pop()) {
             }
             ++ended;
         });
@@ -95,29 +150,27 @@ TEST_CASE("no more entries are under way than the queue has places for") {
     WorkQueue queue(kPlaces);
     std::atomic<std::size_t> under_way{0};
     std::atomic<std::size_t> most{0};
-    std::atomic<std::size_t> popped{0};
     std::vector<std::thread> streams;
     for (int count = 0; count < 3; ++count) {
         streams.emplace_back([&] {
             for (;;) {
-                const Chunk chunk = queue.pop();
+                const Chunk chunk = popped(queue);
                 if (chunk.empty()) {
                     return;
                 }
-                popped += chunk.size();
+                under_way -= chunk.size();
+                queue.release(chunk.size()); // acknowledged
             }
         });
     }
-    std::size_t released = 0;
     for (std::size_t sent = 0; sent < kEntries;) {
         const std::size_t size = 1 + sent % 7;
         REQUIRE(queue.reserve(size));
         sent += size;
-        // Those that are reserved and neither popped nor released.
-        under_way = sent - released - popped;
+        under_way += size;
         most = std::max(most.load(), under_way.load());
         if (sent % 5 == 0) {
-            released += size;
+            under_way -= size;
             queue.release(size); // found to be unchanged
         } else {
             queue.push(chunk_of(size));
@@ -127,9 +180,26 @@ TEST_CASE("no more entries are under way than the queue has places for") {
     for (std::thread& stream : streams) {
         stream.join();
     }
-    // A stream counts what it popped only after the place was given back.
-    CHECK(most <= kPlaces + 3 * 7);
-    CHECK(queue.reserve(kPlaces)); // all places are free again
+    CHECK(most <= kPlaces);
+    CHECK(queue.unused()); // all places are free again
+}
+
+TEST_CASE("a place stays taken until the entry is done with, however often it is sent") {
+    WorkQueue queue(4);
+    CHECK(queue.unused());
+    REQUIRE(queue.reserve(2));
+    queue.push(chunk_of(2));
+    Chunk chunk = popped(queue);
+    CHECK_FALSE(queue.unused());
+    std::vector<Work> again;
+    again.emplace_back(std::move(chunk));
+    queue.requeue(std::move(again));
+    CHECK(popped(queue).size() == 2);
+    CHECK_FALSE(queue.unused());
+    queue.release(1);
+    CHECK_FALSE(queue.unused());
+    queue.release(1);
+    CHECK(queue.unused());
 }
 
 TEST_CASE("places that are released let a walk go on that waited for several of them") {
@@ -143,7 +213,7 @@ TEST_CASE("places that are released let a walk go on that waited for several of 
     queue.release(1);
     queue.release(1);
     queue.release(1);
-    CHECK(queue.pop().size() == 3);
-    CHECK(queue.pop().empty());
+    CHECK(popped(queue).size() == 3);
+    CHECK_FALSE(queue.pop());
     walker.join();
 }

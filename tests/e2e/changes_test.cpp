@@ -5,7 +5,9 @@
 #include "tests/support/programs.hpp"
 #include "tests/support/tree.hpp"
 
+#include <algorithm>
 #include <catch2/catch.hpp>
+#include <functional>
 #include <string>
 #include <unistd.h>
 #include <utility>
@@ -34,16 +36,14 @@ struct ChangingSource {
             receiver.start_sender({source.path("big"), source.path("other"), source.path("small")});
     }
 
-    // Reads a data connection; calls `change` once, after a piece of "big" has come.
+    // `change` is called once, after a piece of "big" has come.
     template <typename Change>
-    StreamLog read_and(RawPeer& data, Change change) {
-        bool changed = false;
-        StreamReader reader(data, [&](const std::string& path) {
-            if (path == "big" && !std::exchange(changed, true)) {
+    static void change_in_transfer(SessionReader& session, Change change) {
+        session.on_payload = [done = false, change](const std::string& path) mutable {
+            if (path == "big" && !std::exchange(done, true)) {
                 change();
             }
-        });
-        return reader.read();
+        };
     }
 
     void write_to_big(off_t at) const {
@@ -53,23 +53,16 @@ struct ChangingSource {
         ::close(file);
     }
 
-    void check_others(const StreamLog& log) {
-        CHECK(log.stream_end);
+    // Takes the Finish, answers it, and looks at the other files and at how the sender ends.
+    void finish(RawPeer& control, SessionReader& session, int code) const {
+        CHECK(session.read_finish() == 2);
+        const SessionLog& log = session.log();
         CHECK(log.whole("other"));
         CHECK(log.whole("small"));
         CHECK((log.content.at("other") == random_bytes(kOther, 2)));
         CHECK(log.content.at("small") == "small");
-    }
-
-    // Takes the Finish, answers it, and looks at how the sender ends.
-    void finish(RawPeer& control, std::uint16_t streams, std::uint64_t files, int code) {
-        Frame frame;
-        const auto message =
-            control.receive_message<proto::Finish>(proto::FrameType::finish, frame);
-        CHECK(message.streams == streams);
-        CHECK(message.files == files);
         proto::Done done;
-        done.files = files;
+        done.files = 2;
         CHECK(control.send_message(done));
         const int ended = sender->wait();
         INFO(sender->err());
@@ -77,27 +70,28 @@ struct ChangingSource {
     }
 };
 
-// Answers offers until `count` files have been offered; their ids. `wants` is asked for each path
-// before the answer is sent.
-template <typename Wants>
-std::map<std::string, std::uint64_t> answer_offers(RawPeer& control, std::size_t count,
-                                                   Wants wants) {
-    std::map<std::string, std::uint64_t> ids;
-    while (ids.size() < count) {
+// Answers offers until `count` files have been offered. `wants` is asked for each path before the
+// answer is sent; `before` is told the id of "big" then.
+void answer_offers(RawPeer& control, std::size_t count,
+                   const std::function<bool(const std::string&)>& wants,
+                   const std::function<void(std::uint64_t)>& before = {}) {
+    for (std::size_t offered = 0; offered < count;) {
         Frame frame;
         const auto offer = control.receive_message<proto::Offer>(proto::FrameType::offer, frame);
         proto::Bytes wanted((offer.entries.size() + 7) / 8);
         for (std::size_t index = 0; index < offer.entries.size(); ++index) {
             const std::string path(offer.entries[index].path);
-            ids[path] = offer.first_id + index;
+            if (path == "big" && before) {
+                before(offer.first_id + index);
+            }
             if (wants(path)) {
                 wanted[index / 8] |= std::byte{1} << (index % 8);
             }
         }
         REQUIRE(control.send_message(proto::Verdict{
             offer.first_id, static_cast<std::uint16_t>(offer.entries.size()), wanted}));
+        offered += offer.entries.size();
     }
-    return ids;
 }
 
 } // namespace
@@ -105,19 +99,22 @@ std::map<std::string, std::uint64_t> answer_offers(RawPeer& control, std::size_t
 TEST_CASE("a source that shrinks while it is sent is withdrawn, and the rest arrives") {
     ChangingSource test;
     RawPeer control = test.receiver.accept_session();
-    RawPeer first = test.receiver.accept_stream();
-    const StreamLog cut = test.read_and(
-        first, [&] { REQUIRE(::truncate(test.source.path("big").c_str(), 1'000'000) == 0); });
-    CHECK(cut.cut);
-    CHECK_FALSE(cut.whole("big"));
+    SessionReader session(control);
+    DataPeer first = test.receiver.accept_stream();
+    ChangingSource::change_in_transfer(
+        session, [&] { REQUIRE(::truncate(test.source.path("big").c_str(), 1'000'000) == 0); });
+    session.read_stream(first);
+    CHECK(session.log().cut);
 
-    RawPeer second = test.receiver.accept_stream();
-    test.check_others(StreamReader(second).read());
-    Frame frame;
-    const auto abort =
-        control.receive_message<proto::FileAbort>(proto::FrameType::file_abort, frame);
-    CHECK(abort.file_id == cut.ids.at("big"));
-    test.finish(control, 2, 2, 24);
+    session.read_control_until(proto::FrameType::drop);
+    CHECK(session.log().dropped == std::vector{first.number()});
+    REQUIRE(control.send_message(proto::Lost{first.number()}));
+    DataPeer second = test.receiver.accept_stream();
+    CHECK(second.number() != first.number());
+    session.read_stream(second);
+    test.finish(control, session, 24);
+    CHECK(session.log().aborted == std::vector{session.log().ids.at("big")});
+    CHECK_FALSE(session.log().whole("big"));
     CHECK(contains(test.sender->err(), test.source.path("big") + ": shrank"));
     CHECK(contains(test.sender->err(), "1 FAILED"));
 }
@@ -127,29 +124,30 @@ TEST_CASE("a source that changes while it is sent is withdrawn, and the rest arr
     const bool grows = GENERATE(false, true);
     const off_t at = grows ? static_cast<off_t>(kBig) : 1'000;
     RawPeer control = test.receiver.accept_session();
-    RawPeer data = test.receiver.accept_stream();
-    const StreamLog log = test.read_and(data, [&] { test.write_to_big(at); });
-    CHECK_FALSE(log.whole("big"));
-    CHECK(log.aborted == std::vector{log.ids.at("big")});
-    test.check_others(log);
-    test.finish(control, 1, 2, 24);
+    SessionReader session(control);
+    DataPeer data = test.receiver.accept_stream();
+    ChangingSource::change_in_transfer(session, [&] { test.write_to_big(at); });
+    session.read_stream(data);
+    test.finish(control, session, 24);
+    CHECK_FALSE(session.log().whole("big"));
+    CHECK(session.log().aborted == std::vector{session.log().ids.at("big")});
     CHECK(contains(test.sender->err(), test.source.path("big") + ": changed"));
 }
 
 TEST_CASE("a source that vanishes after it was offered is reported, and the rest arrives") {
     ChangingSource test;
     RawPeer control = test.receiver.accept_session(false);
-    RawPeer data = test.receiver.accept_stream();
+    SessionReader session(control);
+    DataPeer data = test.receiver.accept_stream();
     answer_offers(control, 3, [&](const std::string& path) {
         if (path == "big") {
             test.source.remove("big");
         }
         return true;
     });
-    const StreamLog log = StreamReader(data).read();
-    test.check_others(log);
-    CHECK(log.content.count("big") == 0);
-    test.finish(control, 1, 2, 24);
+    session.read_stream(data);
+    test.finish(control, session, 24);
+    CHECK_FALSE(session.log().content.contains("big"));
     CHECK(contains(test.sender->err(), test.source.path("big") + ": vanished"));
 }
 
@@ -164,22 +162,52 @@ TEST_CASE("a source that vanishes before the walk comes to it is reported, and t
     welcome.token = test.receiver.token();
     welcome.fresh = {0, 1, 2};
     REQUIRE(control.send_message(welcome));
-    RawPeer data = test.receiver.accept_stream();
-    test.check_others(StreamReader(data).read());
-    test.finish(control, 1, 2, 24);
+    SessionReader session(control);
+    DataPeer data = test.receiver.accept_stream();
+    session.read_stream(data);
+    test.finish(control, session, 24);
     CHECK(contains(test.sender->err(), test.source.path("big")));
     CHECK(contains(test.sender->err(), "vanished"));
 }
 
-TEST_CASE("files that the receiver does not want are not sent, the others keep their ids") {
+TEST_CASE("files that the receiver does not want are not sent") {
     ChangingSource test;
     RawPeer control = test.receiver.accept_session(false);
-    RawPeer data = test.receiver.accept_stream();
-    const auto ids =
-        answer_offers(control, 3, [](const std::string& path) { return path != "big"; });
-    const StreamLog log = StreamReader(data).read();
-    test.check_others(log);
-    CHECK(log.content.count("big") == 0);
-    CHECK(log.ids.at("other") == ids.at("other"));
-    test.finish(control, 1, 2, 0);
+    SessionReader session(control);
+    DataPeer data = test.receiver.accept_stream();
+    answer_offers(control, 3, [](const std::string& path) { return path != "big"; });
+    session.read_stream(data);
+    test.finish(control, session, 0);
+    CHECK_FALSE(session.log().content.contains("big"));
+}
+
+TEST_CASE("ranges that the receiver has already are not sent") {
+    ChangingSource test;
+    RawPeer control = test.receiver.accept_session(false);
+    SessionReader session(control);
+    DataPeer data = test.receiver.accept_stream();
+    constexpr std::uint64_t kHalf = kBig / 2;
+    std::uint64_t sent = 0;
+    std::uint64_t least = kBig;
+    session.on_extent = [&](const proto::Extent& extent) {
+        if (extent.path == "big") {
+            sent += extent.length;
+            least = std::min(least, extent.offset);
+        }
+        return false;
+    };
+    answer_offers(
+        control, 3, [](const std::string&) { return true; },
+        [&](std::uint64_t id) {
+            REQUIRE(control.send_message(
+                proto::Present{id, {{0, kHalf - 1000}, {kHalf - 1000, 1000}}}));
+        });
+    session.read_stream(data);
+    CHECK(session.read_finish() == 3);
+    CHECK(sent == kBig - kHalf);
+    CHECK(least == kHalf);
+    proto::Done done;
+    done.files = 3;
+    CHECK(control.send_message(done));
+    CHECK(test.sender->wait() == 0);
 }

@@ -1,7 +1,6 @@
 // A receiver that runs out of space or of descriptors, or may not write: it says so, leaves nothing
 // half done, and goes on.
 #include "tests/e2e/hostile.hpp"
-#include "tests/e2e/wrapped_receiver.hpp"
 
 #include <iostream>
 #include <optional>
@@ -21,8 +20,8 @@ public:
     explicit SmallDisk(const std::string& prepare = ":") {
         const std::string script = "mount -t tmpfs -o size=16m tmpfs \"$1\" && cd \"$1\" && " +
                                    prepare + " && cd / && exec \"$2\" --port 0 \"$1\"";
-        receiver_.emplace(std::vector<std::string>{"unshare", "--mount", "sh", "-c", script, "sh",
-                                                   mount_point_.path(), kRecvProgram});
+        receiver_.emplace(ReceiverProcess::Command{
+            {"unshare", "--mount", "sh", "-c", script, "sh", mount_point_.path(), kRecvProgram}});
         inside_ =
             "/proc/" + std::to_string(receiver_->process().pid()) + "/root" + mount_point_.path();
         free_ = free_bytes();
@@ -37,7 +36,7 @@ public:
         return false;
     }
 
-    [[nodiscard]] WrappedReceiver& receiver() noexcept { return *receiver_; }
+    [[nodiscard]] ReceiverProcess& receiver() noexcept { return *receiver_; }
     [[nodiscard]] std::string path(const std::string& name) const { return inside_ + '/' + name; }
     [[nodiscard]] bool exists(const std::string& name) const {
         return std::filesystem::symlink_status(path(name)).type() !=
@@ -56,7 +55,7 @@ public:
     void check_serving() {
         const TempDir source;
         source.write_file("small/file", "content");
-        const Finished sent = receiver_->send({source.path("small")});
+        const Finished sent = send(*receiver_, {source.path("small")});
         INFO(sent.err);
         CHECK(sent.code == 0);
         CHECK(std::filesystem::file_size(path("small/file")) == 7);
@@ -65,7 +64,7 @@ public:
 
 private:
     TempDir mount_point_;
-    std::optional<WrappedReceiver> receiver_;
+    std::optional<ReceiverProcess> receiver_;
     std::string inside_;
     std::uint64_t free_ = 0;
 };
@@ -101,7 +100,7 @@ TEST_CASE("a new tree that does not fit leaves nothing, and its sender a clear e
     SmallDisk disk;
     const TempDir source;
     write_too_much(source, "tree", large);
-    check_no_space(disk.receiver().send({"--quiet", "--send-path", path, source.path("tree")}),
+    check_no_space(send(disk.receiver(), {"--quiet", "--send-path", path, source.path("tree")}),
                    "tree");
     CHECK_FALSE(disk.exists("tree"));
     disk.check_given_back();
@@ -116,7 +115,7 @@ TEST_CASE("compressed files that do not fit are a clear error, too") {
     SmallDisk disk;
     const TempDir source;
     write_too_much(source, "tree", large);
-    check_no_space(disk.receiver().send({"--quiet", "-z", source.path("tree")}), "tree");
+    check_no_space(send(disk.receiver(), {"--quiet", "-z", source.path("tree")}), "tree");
     CHECK_FALSE(disk.exists("tree"));
     disk.check_given_back();
     disk.check_serving();
@@ -130,7 +129,7 @@ TEST_CASE("a tree that is updated until the disk is full has only whole files, o
     SmallDisk disk("mkdir -p tree/d0 && printf old > tree/large && printf old > tree/d0/f0");
     const TempDir source;
     write_too_much(source, "tree", large);
-    check_no_space(disk.receiver().send({"--quiet", source.path("tree")}), "tree");
+    check_no_space(send(disk.receiver(), {"--quiet", source.path("tree")}), "tree");
     eventually("the work area is gone", [&] { return !disk.exists(".sluice"); });
     CHECK(std::filesystem::file_size(disk.path("tree/large")) == 3);
     for (const auto& entry : std::filesystem::recursive_directory_iterator(disk.path("tree"))) {
@@ -149,24 +148,17 @@ TEST_CASE("a session that has its space goes on while another finds none") {
         return;
     }
     SmallDisk disk;
-    RawPeer control = RawPeer::connect(disk.receiver().port(), proto::Role::control);
-    control.send_message(proto::Open{});
-    Frame frame;
-    const auto welcome = control.receive_message<proto::Welcome>(proto::FrameType::welcome, frame);
-    RawPeer data = RawPeer::connect(disk.receiver().port(), proto::Role::data);
-    data.send_message(proto::Join{welcome.token, 0});
+    RawSession session(disk.receiver());
+    DataPeer data = session.join();
     data.send(extent_frame(extent_of(1, "other/file", 200'000)));
     data.send(proto::Bytes(100'000, std::byte{'x'}));
     const TempDir source;
     write_too_much(source, "tree", true);
-    check_no_space(disk.receiver().send({"--quiet", source.path("tree")}), "tree");
+    check_no_space(send(disk.receiver(), {"--quiet", source.path("tree")}), "tree");
     eventually("there is space again", [&] { return disk.free_bytes() > 10 * kMiB; });
     data.send(proto::Bytes(100'000, std::byte{'x'}));
-    data.send_message(proto::FileEnd{1});
-    data.send(stream_end_frame());
-    control.send_message(proto::Finish{1, 1});
-    CHECK(describe(control.receive()) == "Done");
-    control.close();
+    session.end(data, {1});
+    CHECK(describe(session.finish(1)) == "Done");
     CHECK(std::filesystem::file_size(disk.path("other/file")) == 200'000);
     std::filesystem::remove_all(disk.path("other"));
     disk.check_given_back();
@@ -180,7 +172,7 @@ TEST_CASE("a receiver that may not write says so") {
     SmallDisk disk("mkdir old && printf old > old/file && mount -o remount,ro .");
     const TempDir source;
     source.write_file(std::string(what) + "/file", "content");
-    const Finished sent = disk.receiver().send({"--quiet", source.path(what)});
+    const Finished sent = send(disk.receiver(), {"--quiet", source.path(what)});
     INFO(sent.err);
     CHECK(sent.code == 11);
     CHECK(sent.err.find("ead-only file system") != std::string::npos);
@@ -189,7 +181,7 @@ TEST_CASE("a receiver that may not write says so") {
     CHECK_FALSE(disk.exists("new"));
     // Nothing to write is no trouble.
     std::filesystem::copy(disk.path("old"), source.path("same"));
-    CHECK(disk.receiver().send({"--dry-run", source.path("same")}).code == 0);
+    CHECK(send(disk.receiver(), {"--dry-run", source.path("same")}).code == 0);
 }
 
 TEST_CASE("a receiver with few descriptors survives what it cannot do and serves again") {
@@ -198,7 +190,8 @@ TEST_CASE("a receiver with few descriptors survives what it cannot do and serves
         return;
     }
     const TempDir inbox;
-    WrappedReceiver receiver({"prlimit", "--nofile=40", kRecvProgram, "--port", "0", inbox.path()});
+    ReceiverProcess receiver(ReceiverProcess::Command{
+        {"prlimit", "--nofile=40", kRecvProgram, "--port", "0", inbox.path()}});
     const std::size_t before = receiver.process().open_descriptors();
     const TempDir source;
     for (int directory = 0; directory < 100; ++directory) {
@@ -206,7 +199,7 @@ TEST_CASE("a receiver with few descriptors survives what it cannot do and serves
     }
     source.write_file("tree/large", std::string(kMiB, 'L'));
     for (const char* const path : {"", "sub/"}) {
-        const Finished sent = receiver.send({source.path("tree")}, path);
+        const Finished sent = send(receiver, {source.path("tree")}, path);
         INFO(sent.err);
         CHECK((sent.code == 0 || sent.err.find("oo many open files") != std::string::npos));
     }
@@ -221,7 +214,7 @@ TEST_CASE("a receiver with few descriptors survives what it cannot do and serves
     inbox.remove("tree");
     inbox.remove("sub");
     source.write_file("one/file", "content");
-    eventually("it serves again", [&] { return receiver.send({source.path("one")}).code == 0; });
+    eventually("it serves again", [&] { return send(receiver, {source.path("one")}).code == 0; });
     CHECK(inbox.read_file("one/file") == "content");
     eventually("everything is closed",
                [&] { return receiver.process().open_descriptors() <= before + 2; });

@@ -41,6 +41,10 @@ TEST_CASE("a wrong command line of the sender is answered with one line") {
                                                    {"--compress=99", "source", "host:"},
                                                    {"--send-path", "teleport", "source", "host:"},
                                                    {"--publish", "never", "source", "host:"},
+                                                   {"--verify", "maybe", "source", "host:"},
+                                                   {"--timeout", "soon", "source", "host:"},
+                                                   {"--timeout", "-1", "source", "host:"},
+                                                   {"--retry-for", "", "source", "host:"},
                                                    {"-q", "-v", "source", "host:"}}));
     std::vector<std::string> command{kSendProgram};
     command.insert(command.end(), arguments.begin(), arguments.end());
@@ -58,6 +62,9 @@ TEST_CASE("a wrong command line of the receiver is answered with one line") {
                                                    {"--max-sessions", "0", "."},
                                                    {"--min-free", "much", "."},
                                                    {"--grace", "soon", "."},
+                                                   {"--timeout", "never", "."},
+                                                   {"--keep-partial", "1w", "."},
+                                                   {"--digests"},
                                                    {"--receive-path", "sendfile", "."},
                                                    {"-q", "-v", "."}}));
     std::vector<std::string> command{kRecvProgram};
@@ -187,7 +194,7 @@ TEST_CASE("a sender of another version is told which one is spoken") {
     Frame frame;
     const auto error = peer.receive_message<proto::ErrorMessage>(proto::FrameType::error, frame);
     CHECK(error.code == 2);
-    CHECK(contains(std::string(error.text), "version 1"));
+    CHECK(contains(std::string(error.text), "version 2"));
 }
 
 TEST_CASE("garbage at the port does the receiver no harm") {

@@ -8,6 +8,8 @@
 
 #include <algorithm>
 #include <map>
+#include <memory>
+#include <set>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -46,19 +48,26 @@ public:
     }
 
     [[nodiscard]] const proto::Bytes& bytes() const noexcept { return bytes_; }
-    // With a frame header in front.
+    // With a frame header in front, whose check and digest are right.
     [[nodiscard]] proto::Bytes frame(proto::FrameType type) const {
         return frame(static_cast<unsigned>(type));
     }
     [[nodiscard]] proto::Bytes frame(unsigned type) const {
         FrameBuilder whole;
-        whole.u32(bytes_.size()).u8(type).u8(0).u16(0).raw(bytes_);
+        whole.u32(bytes_.size()).u8(type).zeros(proto::kFrameHeaderBytes - 5).raw(bytes_);
+        proto::seal_frame(whole.bytes_);
         return whole.bytes();
     }
 
 private:
     proto::Bytes bytes_;
 };
+
+// Of batches and extents: no two of a session may have the same.
+inline std::uint64_t fresh_id() {
+    static std::uint64_t last = 0;
+    return ++last;
+}
 
 // A raw batch of one record, whatever is wrong with its path.
 inline proto::Bytes batch_frame(proto::RecordKind kind, std::string_view path,
@@ -67,7 +76,7 @@ inline proto::Bytes batch_frame(proto::RecordKind kind, std::string_view path,
     record.u8(static_cast<unsigned>(kind)).u8(0).u16(path.size()).u32(content.size());
     record.u32(mode).u32(0).u64(1'000'000'000).raw(path).raw(content);
     FrameBuilder batch;
-    batch.u8(0).zeros(3).u32(record.bytes().size()).raw(record.bytes());
+    batch.u64(fresh_id()).u8(0).zeros(3).u32(record.bytes().size()).raw(record.bytes());
     return batch.frame(proto::FrameType::batch);
 }
 inline proto::Bytes file_frame(std::string_view path, std::string_view content,
@@ -77,21 +86,16 @@ inline proto::Bytes file_frame(std::string_view path, std::string_view content,
 
 inline proto::Bytes extent_frame(const proto::Extent& extent) {
     FrameBuilder builder;
-    builder.u64(extent.file_id).u64(extent.offset).u64(extent.length).u64(extent.file_size);
-    builder.number(extent.mtime.seconds).number(extent.mtime.nanoseconds).u32(extent.mode);
+    builder.u64(extent.id).u64(extent.file_id).u64(extent.offset).u64(extent.length);
+    builder.u64(extent.file_size).number(extent.mtime.seconds).number(extent.mtime.nanoseconds);
+    builder.u32(extent.mode).u64(extent.version);
     builder.u8(static_cast<unsigned>(extent.encoding)).string(extent.path);
     return builder.frame(proto::FrameType::extent);
 }
 // All of a file, from 0 on.
-inline proto::Extent extent_of(std::uint64_t id, std::string_view path, std::uint64_t size,
+inline proto::Extent extent_of(std::uint64_t file_id, std::string_view path, std::uint64_t size,
                                proto::Encoding encoding = proto::Encoding::raw) {
-    return {id, 0, size, size, {1'000'000'000, 0}, 0644, encoding, path};
-}
-
-inline proto::Bytes stream_end_frame() {
-    proto::Bytes frame;
-    proto::encode_stream_end(frame);
-    return frame;
+    return {fresh_id(), file_id, 0, size, size, {1'000'000'000, 0}, 0644, 7, encoding, path};
 }
 
 // How a connection ended: with an error frame, or without (code -1).
@@ -124,11 +128,13 @@ inline Refusal read_refusal(RawPeer& peer) {
     }
 }
 
-// Ends a data connection; comes back when the receiver has handled all that came on it.
-inline void end_stream(RawPeer& data) {
-    data.send(stream_end_frame());
-    data.shut_down_sending();
-    static_cast<void>(read_refusal(data));
+// A request of a run of its own, so that its session takes no other's place.
+inline proto::Open fresh_open(std::uint32_t flags = proto::kOpenPreserve) {
+    static std::uint8_t last = 0;
+    proto::Open open;
+    open.flags = flags;
+    open.run.fill(std::byte{++last});
+    return open;
 }
 
 // A session by hand.
@@ -136,44 +142,121 @@ struct RawSession {
     RawPeer control;
     std::string port;
     proto::Token token{};
+    proto::Welcome welcome; // without its text
+    // What the receiver has said so far.
     std::map<std::string, proto::FileFault> failed;
+    std::set<std::uint64_t> acknowledged;
+    std::map<std::uint64_t, proto::Digest> again;
+    std::set<std::uint32_t> lost;
+    std::map<std::uint64_t, std::vector<proto::Range>> present;
+    std::uint32_t next_connection = 1;
 
-    explicit RawSession(const ReceiverProcess& receiver, const proto::Open& request = {})
+    explicit RawSession(const ReceiverProcess& receiver, const proto::Open& request = fresh_open())
         : control(RawPeer::connect(receiver.port(), proto::Role::control)), port(receiver.port()) {
         REQUIRE(control.send_message(request));
-        Frame frame;
-        token = control.receive_message<proto::Welcome>(proto::FrameType::welcome, frame).token;
+        Frame frame = receive();
+        REQUIRE(frame.type == proto::FrameType::welcome);
+        REQUIRE(proto::decode(frame.body, welcome) == proto::Fault::none);
+        welcome.software = {};
+        token = welcome.token;
     }
 
-    [[nodiscard]] RawPeer join(std::uint16_t stream = 0) const {
-        RawPeer data = RawPeer::connect(port, proto::Role::data);
-        REQUIRE(data.send_message(proto::Join{token, stream}));
+    [[nodiscard]] DataPeer join(std::uint16_t stream = 0) {
+        DataPeer data(RawPeer::connect(port, proto::Role::data), next_connection++);
+        REQUIRE(data.send_message(proto::Join{token, data.number(), stream}));
         return data;
+    }
+
+    // The next frame that is not merely noted above (or a Ping).
+    [[nodiscard]] Frame receive() {
+        for (;;) {
+            Frame frame = control.receive();
+            if (frame.type != proto::FrameType::ping && !note(frame)) {
+                return frame;
+            }
+        }
+    }
+    // Notes what comes until `condition` holds. False: something else came first.
+    template <typename Condition>
+    [[nodiscard]] bool note_until(Condition condition) {
+        while (!condition()) {
+            const Frame frame = control.receive();
+            if (frame.type != proto::FrameType::ping && !note(frame)) {
+                return false;
+            }
+        }
+        return true;
+    }
+    void await_ack(std::uint64_t id) {
+        REQUIRE(note_until([&] { return acknowledged.contains(id); }));
+    }
+
+    // Ends a data connection; comes back when the receiver has dealt with all that came on it.
+    void end(DataPeer& data) {
+        data.shut_down_sending();
+        REQUIRE(note_until([&] { return lost.contains(data.number()); }));
+    }
+    // The same, and then says that these files are complete.
+    void end(DataPeer& data, const std::vector<std::uint64_t>& file_ids) {
+        end(data);
+        for (const std::uint64_t id : file_ids) {
+            REQUIRE(control.send_message(proto::FileEnd{id}));
+        }
     }
 
     // Comes back once the receiver has handled everything that was sent on the control connection.
     void settle() {
         proto::Offer offer;
         offer.first_id = 1'000'000;
-        offer.entries.push_back({1, {}, 0644, "settle"});
+        offer.entries.push_back({1, {}, 0644, 0, "settle"});
         REQUIRE(control.send_message(offer));
-        Frame frame;
-        static_cast<void>(
-            control.receive_message<proto::Verdict>(proto::FrameType::verdict, frame));
+        REQUIRE(receive().type == proto::FrameType::verdict);
     }
 
-    // Finish, and what comes of it; files that could not be stored are added to `failed`.
-    [[nodiscard]] Frame finish(std::uint16_t streams, std::uint64_t files) {
-        control.send_message(proto::Finish{streams, files});
-        for (;;) {
-            Frame frame = control.receive();
-            if (frame.type != proto::FrameType::file_error) {
-                control.close(); // the receiver waits for that
-                return frame;
-            }
-            proto::FileError error;
-            REQUIRE(proto::decode(frame.body, error) == proto::Fault::none);
-            failed.emplace(error.path, error.fault);
+    // Finish, and what comes of it.
+    [[nodiscard]] Frame finish(std::uint64_t files) {
+        control.send_message(proto::Finish{files});
+        Frame frame = receive();
+        control.close(); // the receiver waits for that
+        return frame;
+    }
+
+private:
+    template <typename Message>
+    static Message decoded(const Frame& frame) {
+        Message message;
+        REQUIRE(proto::decode(frame.body, message) == proto::Fault::none);
+        return message;
+    }
+
+    // Whether it is one of those that are kept.
+    bool note(const Frame& frame) {
+        switch (frame.type) {
+        case proto::FrameType::ack: {
+            const auto message = decoded<proto::Ack>(frame);
+            acknowledged.insert(message.ids.begin(), message.ids.end());
+            return true;
+        }
+        case proto::FrameType::again: {
+            const auto message = decoded<proto::Again>(frame);
+            again[message.id] = message.digest;
+            return true;
+        }
+        case proto::FrameType::lost:
+            REQUIRE(lost.insert(decoded<proto::Lost>(frame).connection).second); // once each
+            return true;
+        case proto::FrameType::present: {
+            const auto message = decoded<proto::Present>(frame);
+            auto& ranges = present[message.id];
+            ranges.insert(ranges.end(), message.ranges.begin(), message.ranges.end());
+            return true;
+        }
+        case proto::FrameType::file_error: {
+            const auto message = decoded<proto::FileError>(frame);
+            failed.emplace(message.path, message.fault);
+            return true;
+        }
+        default: return false;
         }
     }
 };
@@ -194,7 +277,7 @@ inline std::string describe(const Frame& frame) {
 // A receiver of `inbox`, with things around it that no sender may touch.
 class Sandbox {
 public:
-    explicit Sandbox(std::vector<std::string> options = {}) {
+    explicit Sandbox(const std::vector<std::string>& options = {}) {
         outer_.make_dir("inbox");
         outer_.write_file("x", "canary");
         outer_.write_file("a/x", "canary in a directory");
@@ -205,7 +288,7 @@ public:
             outer_.set_mtime(name, 1'234'567'890);
         }
         before_ = look_around();
-        receiver_ = std::make_unique<ReceiverProcess>(inbox(), std::move(options));
+        receiver_ = std::make_unique<ReceiverProcess>(inbox(), options);
         descriptors_ = receiver_->process().open_descriptors();
     }
 
@@ -219,10 +302,10 @@ public:
     // A push that is as it should be.
     void check_serving() {
         RawSession session(*receiver_);
-        RawPeer data = session.join();
+        DataPeer data = session.join();
         REQUIRE(data.send(file_frame("well", "behaved")));
-        REQUIRE(data.send(stream_end_frame()));
-        CHECK(describe(session.finish(1, 1)) == "Done");
+        session.end(data);
+        CHECK(describe(session.finish(1)) == "Done");
         CHECK(outer_.read_file("inbox/well") == "behaved");
         outer_.remove("inbox/well");
     }

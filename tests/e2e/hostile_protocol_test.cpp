@@ -53,7 +53,7 @@ auto on_control(proto::Bytes bytes) {
 auto on_data(proto::Bytes bytes) {
     return [=](Sandbox& sandbox) {
         RawSession session(sandbox.receiver());
-        RawPeer data = session.join();
+        DataPeer data = session.join();
         data.send(bytes);
         return read_refusal(session.control);
     };
@@ -71,9 +71,11 @@ proto::Bytes operator+(proto::Bytes left, const proto::Bytes& right) {
     return left;
 }
 
-proto::Bytes header(std::uint32_t length, unsigned type, unsigned flags = 0,
-                    std::size_t reserved = 0) {
-    return FrameBuilder().number(length).u8(type).u8(flags).u16(reserved).bytes();
+// A frame header whose check is right, whatever else is wrong with it.
+proto::Bytes header(std::uint32_t length, unsigned type, unsigned flags = 0) {
+    proto::Bytes bytes = FrameBuilder().number(length).u8(type).u8(flags).zeros(18).bytes();
+    proto::seal_frame(bytes);
+    return bytes;
 }
 
 proto::Bytes preamble(std::string_view magic, unsigned version, unsigned role, unsigned reserved) {
@@ -102,7 +104,11 @@ proto::Bytes bomb(std::size_t raw_bytes) {
 }
 
 proto::Bytes packed_frame(FrameType type, std::size_t raw_length, const proto::Bytes& payload) {
-    return FrameBuilder().u8(1).zeros(3).u32(raw_length).raw(payload).frame(type);
+    FrameBuilder builder;
+    if (type == FrameType::batch) {
+        builder.u64(fresh_id());
+    }
+    return builder.u8(1).zeros(3).u32(raw_length).raw(payload).frame(type);
 }
 
 long peak_kib(Sandbox& sandbox) {
@@ -124,11 +130,12 @@ TEST_CASE("a connection that does not begin as it should is refused") {
     };
     check_all(sandbox,
               {{"version 0", 2, "version", begins(preamble("sluice", 0, 0, 0))},
-               {"version 2", 2, "version 1", begins(preamble("sluice", 2, 0, 0))},
+               {"version 1", 2, "version 2", begins(preamble("sluice", 1, 0, 0))},
+               {"version 3", 2, "version 2", begins(preamble("sluice", 3, 0, 0))},
                {"another version, other rules", 2, "version", begins(preamble("sluice", 9, 9, 9))},
-               {"role 2", 12, "neither", begins(preamble("sluice", 1, 2, 0))},
-               {"reserved bytes", 12, "reserved", begins(preamble("sluice", 1, 0, 1))},
-               {"wrong magic: not a word", -1, "", begins(preamble("slurry", 1, 0, 0))},
+               {"role 2", 12, "neither", begins(preamble("sluice", 2, 2, 0))},
+               {"reserved bytes", 12, "reserved", begins(preamble("sluice", 2, 0, 1))},
+               {"wrong magic: not a word", -1, "", begins(preamble("slurry", 2, 0, 0))},
                {"a web browser: not a word", -1, "",
                 begins(FrameBuilder().raw("GET / HTTP/1.1\r\nHost: x\r\n\r\n").bytes())},
                {"TLS: not a word", -1, "",
@@ -142,19 +149,18 @@ TEST_CASE("a first frame other than Open or Join is refused") {
     };
     const auto data = [](const proto::Bytes& bytes) { return greeting(proto::Role::data, bytes); };
     proto::Offer offer;
-    offer.entries.push_back({1, {}, 0644, "a"});
+    offer.entries.push_back({1, {}, 0644, 0, "a"});
     check_all(sandbox,
               {{"Offer", 12, kMisplaced, control(frame_of(offer))},
-               {"Finish", 12, kMisplaced, control(frame_of(proto::Finish{0, 0}))},
+               {"Finish", 12, kMisplaced, control(frame_of(proto::Finish{0}))},
                {"FileAbort", 12, kMisplaced, control(frame_of(proto::FileAbort{1}))},
                {"Join on a control connection", 12, kMisplaced, control(frame_of(proto::Join{}))},
                {"Open on a data connection", 12, kMisplaced, data(frame_of(proto::Open{}))},
                {"Batch", 12, kMisplaced, data(file_frame("a", "b"))},
-               {"StreamEnd", 12, kMisplaced, data(stream_end_frame())},
                {"Extent", 12, kMisplaced, data(extent_frame(extent_of(1, "a", 100)))},
                {"unknown token", 5, "token is unknown", data(frame_of(proto::Join{}))},
-               {"stream 64", 12, "", data(FrameBuilder().zeros(16).u16(64).frame(32))},
-               {"stream 65535", 12, "", data(FrameBuilder().zeros(16).u16(65535).frame(32))}});
+               {"stream 64", 12, "", data(FrameBuilder().zeros(20).u16(64).frame(32))},
+               {"stream 65535", 12, "", data(FrameBuilder().zeros(20).u16(65535).frame(32))}});
 }
 
 TEST_CASE("a session's token is of no use once the session is over") {
@@ -168,7 +174,7 @@ TEST_CASE("a session's token is of no use once the session is over") {
     }
     eventually("the receiver has forgotten the session", [&] {
         RawPeer data = RawPeer::connect(sandbox.receiver().port(), proto::Role::data);
-        data.send_message(proto::Join{token, 0});
+        data.send_message(proto::Join{token, 1, 0});
         data.shut_down_sending();
         return read_refusal(data).code == 5;
     });
@@ -177,7 +183,7 @@ TEST_CASE("a session's token is of no use once the session is over") {
         token = session.token;
         token[bit * 2] ^= std::byte{1} << bit;
         RawPeer data = RawPeer::connect(sandbox.receiver().port(), proto::Role::data);
-        data.send_message(proto::Join{token, 0});
+        data.send_message(proto::Join{token, 1, 0});
         CHECK(read_refusal(data).code == 5);
     }
     sandbox.check_survived();
@@ -186,10 +192,14 @@ TEST_CASE("a session's token is of no use once the session is over") {
 TEST_CASE("a frame that its state does not allow ends the session") {
     Sandbox sandbox;
     proto::Offer offer;
-    offer.entries.push_back({1, {}, 0644, "a"});
-    const proto::Bytes finish = frame_of(proto::Finish{1, 0}); // and waits for that stream
+    offer.entries.push_back({1, {}, 0644, 0, "a"});
+    const proto::Bytes finish = frame_of(proto::Finish{0});
     const proto::Bytes zstd = extent_frame(extent_of(1, "a", 1000, proto::Encoding::zstd));
     const proto::Bytes block = frame_of(proto::Block{proto::Encoding::raw, 1, as_bytes("x")});
+    proto::Digests digests;
+    digests.entries.push_back({1, {}});
+    proto::Bytes ping;
+    proto::encode_ping(ping);
     check_all(
         sandbox,
         {{"Open twice", 12, kMisplaced, on_control(frame_of(proto::Open{}))},
@@ -207,25 +217,33 @@ TEST_CASE("a frame that its state does not allow ends the session") {
          {"Batch between blocks", 12, kMisplaced, on_data(zstd + block + file_frame("b", "c"))},
          {"Extent between blocks", 12, kMisplaced, on_data(zstd + zstd)},
          {"FileEnd between blocks", 12, kMisplaced, on_data(zstd + frame_of(proto::FileEnd{1}))},
-         {"StreamEnd between blocks", 12, kMisplaced, on_data(zstd + stream_end_frame())},
          {"FileAbort of another file between blocks", 12, kMisplaced,
           on_data(zstd + frame_of(proto::FileAbort{2}))},
-         {"Batch after StreamEnd", 12, kMisplaced,
-          on_data(stream_end_frame() + file_frame("a", "b"))},
-         {"StreamEnd twice", 12, kMisplaced, on_data(stream_end_frame() + stream_end_frame())}});
+         {"Digests after Finish", 12, kMisplaced, on_control(finish + frame_of(digests))},
+         {"FileEnd after Finish", 12, kMisplaced, on_control(finish + frame_of(proto::FileEnd{1}))},
+         {"Drop after Finish", 12, kMisplaced, on_control(finish + frame_of(proto::Drop{1}))},
+         {"Ack", 12, kMisplaced, on_control(frame_of(proto::Ack{{1}}))},
+         {"Again", 12, kMisplaced, on_control(frame_of(proto::Again{1, {}}))},
+         {"Lost", 12, kMisplaced, on_control(frame_of(proto::Lost{1}))},
+         {"Present", 12, kMisplaced, on_control(frame_of(proto::Present{1, {{0, 1}}}))},
+         {"Digests on data", 12, kMisplaced, on_data(frame_of(digests))},
+         {"FileEnd on data", 12, kMisplaced, on_data(frame_of(proto::FileEnd{1}))},
+         {"Drop on data", 12, kMisplaced, on_data(frame_of(proto::Drop{1}))},
+         {"Ping on data", 12, kMisplaced, on_data(ping)}});
 }
 
 TEST_CASE("a frame header that breaks a rule is refused before its body comes") {
     Sandbox sandbox;
     std::vector<Case> cases;
-    for (const unsigned type : {0U, 4U, 15U, 20U, 38U, 50U, 128U, 255U}) {
+    for (const unsigned type : {0U, 8U, 15U, 24U, 31U, 36U, 47U, 50U, 128U, 255U}) {
         cases.push_back({"unknown type", 12, "frame type is unknown", on_control(header(0, type))});
         cases.push_back({"unknown type", 12, "frame type is unknown", on_data(header(0, type))});
     }
     const char* const too_long = "longer than its type allows";
-    for (const FrameType type : {FrameType::offer, FrameType::finish, FrameType::file_abort,
-                                 FrameType::error, FrameType::batch, FrameType::extent,
-                                 FrameType::block, FrameType::file_end, FrameType::stream_end}) {
+    for (const FrameType type :
+         {FrameType::offer, FrameType::finish, FrameType::digests, FrameType::file_end,
+          FrameType::file_abort, FrameType::drop, FrameType::ping, FrameType::error,
+          FrameType::batch, FrameType::extent, FrameType::block}) {
         const auto most = static_cast<std::uint32_t>(proto::max_body_bytes(type));
         const auto number = static_cast<unsigned>(type);
         for (const std::uint32_t length : {most + 1, 0x7fffffffU, 0xffffffffU}) {
@@ -238,9 +256,9 @@ TEST_CASE("a frame header that breaks a rule is refused before its body comes") 
     }
     cases.push_back({"Open too long", 12, too_long,
                      greeting(proto::Role::control, header(proto::kMaxOpenBytes + 1, 1))});
-    cases.push_back({"Join too long", 12, too_long, greeting(proto::Role::data, header(19, 32))});
-    cases.push_back({"flags", 12, "reserved", on_data(header(0, 37, 1))});
-    cases.push_back({"reserved", 12, "reserved", on_data(header(0, 37, 0, 256))});
+    cases.push_back({"Join too long", 12, too_long, greeting(proto::Role::data, header(23, 32))});
+    cases.push_back({"flags", 12, "reserved", on_data(header(0, 35, 1))});
+    cases.push_back({"flags", 12, "reserved", on_control(header(0, 48, 128))});
     check_all(sandbox, cases);
 }
 
@@ -258,7 +276,7 @@ TEST_CASE("a body that is too short, too long or out of range is refused") {
     nanoseconds.mtime.nanoseconds = 1'000'000'000;
     check_all(
         sandbox,
-        {{"Finish cut", 12, "ends inside", on_control(FrameBuilder().u16(1).u32(0).frame(3))},
+        {{"Finish cut", 12, "ends inside", on_control(FrameBuilder().u32(0).frame(3))},
          {"Offer of nothing", 12, "", on_control(FrameBuilder().u64(0).u16(0).frame(2))},
          {"Offer of more than it holds", 12, "",
           on_control(FrameBuilder().u64(0).u16(1024).zeros(100).frame(2))},
@@ -266,14 +284,17 @@ TEST_CASE("a body that is too short, too long or out of range is refused") {
           on_control(FrameBuilder()
                          .u64(UINT64_MAX)
                          .u16(2)
-                         .zeros(20)
-                         .u32(0)
+                         .zeros(32)
                          .string("a")
-                         .zeros(20)
-                         .u32(0)
+                         .zeros(32)
                          .string("b")
                          .frame(2))},
-         {"FileEnd cut", 12, "ends inside", on_data(FrameBuilder().u32(1).frame(36))},
+         {"FileEnd cut", 12, "ends inside", on_control(FrameBuilder().u32(1).frame(5))},
+         {"Digests with more than they say", 12, "after its last field",
+          on_control(FrameBuilder().u16(1).zeros(25).frame(4))},
+         {"Digests of nothing", 12, "", on_control(FrameBuilder().u16(0).frame(4))},
+         {"Digests above the limit", 12, "",
+          on_control(FrameBuilder().u16(proto::kMaxDigests + 1).zeros(64 * 24).frame(4))},
          {"extent of length 0", 12, "", extent(0, 0, 100, 0)},
          {"extent above the limit", 12, "", extent(0, (64U << 20) + 1, 1U << 30, 0)},
          {"extent behind the end", 12, "", extent(90, 11, 100, 0)},
@@ -283,12 +304,14 @@ TEST_CASE("a body that is too short, too long or out of range is refused") {
          {"encoding 3", 12, "", extent(0, 10, 10, 3)},
          {"mode above 07777", 12, "", on_data(file_frame("a", "b", 010000))},
          {"nanoseconds", 12, "", on_data(extent_frame(nanoseconds))},
-         {"empty batch", 12, "", on_data(FrameBuilder().zeros(8).frame(33))},
+         {"empty batch", 12, "", on_data(FrameBuilder().zeros(16).frame(33))},
          {"batch of less than announced", 12, "",
-          on_data(FrameBuilder().u32(0).u32(1000).zeros(100).frame(33))},
-         {"batch of a hole", 12, "", on_data(FrameBuilder().u32(2).u32(30).zeros(30).frame(33))},
-         {"record of kind 0", 12, "", on_data(FrameBuilder().u32(0).u32(24).zeros(24).frame(33))},
-         {"record cut", 12, "", on_data(FrameBuilder().u32(0).u32(9).zeros(9).frame(33))},
+          on_data(FrameBuilder().u64(1).u32(0).u32(1000).zeros(100).frame(33))},
+         {"batch of a hole", 12, "",
+          on_data(FrameBuilder().u64(1).u32(2).u32(30).zeros(30).frame(33))},
+         {"record of kind 0", 12, "",
+          on_data(FrameBuilder().u64(1).u32(0).u32(24).zeros(24).frame(33))},
+         {"record cut", 12, "", on_data(FrameBuilder().u64(1).u32(0).u32(9).zeros(9).frame(33))},
          {"directory with content", 12, "",
           on_data(batch_frame(proto::RecordKind::directory, "d", "x"))},
          {"link to nothing", 12, "", on_data(batch_frame(proto::RecordKind::symlink, "l", ""))},
@@ -298,10 +321,48 @@ TEST_CASE("a body that is too short, too long or out of range is refused") {
           on_data(file_frame("f", std::string((64U << 10) + 1, 'x')))},
          {"unknown flag of Open", 12, "",
           greeting(proto::Role::control,
-                   FrameBuilder().u32(1U << 5).u16(1).zeros(6).frame(FrameType::open))},
+                   FrameBuilder().u32(1U << 7).u16(1).zeros(30).frame(FrameType::open))},
          {"no streams", 12, "",
           greeting(proto::Role::control,
-                   FrameBuilder().u32(1).u16(0).zeros(6).frame(FrameType::open))}});
+                   FrameBuilder().u32(1).u16(0).zeros(30).frame(FrameType::open))}});
+}
+
+TEST_CASE("a damaged frame costs its connection, and on a data connection nothing else") {
+    Sandbox sandbox;
+    const proto::Bytes good = file_frame("t/a", "first");
+    const proto::Bytes next = file_frame("t/b", "second");
+    for (std::size_t byte = 0; byte < next.size(); ++byte) {
+        INFO("byte " << byte);
+        proto::Bytes damaged = next;
+        damaged[byte] ^= std::byte{1};
+        RawSession session(sandbox.receiver());
+        DataPeer first = session.join();
+        first.send(good);
+        first.send(damaged);
+        REQUIRE(session.note_until([&] { return session.lost.contains(first.number()); }));
+        CHECK(session.acknowledged.size() == 1);
+        DataPeer second = session.join();
+        second.send(next);
+        session.end(second);
+        REQUIRE(describe(session.finish(2)) == "Done");
+        REQUIRE(sandbox.outer().read_file("inbox/t/b") == "second");
+        sandbox.outer().remove("inbox/t");
+    }
+    sandbox.check_survived();
+}
+
+TEST_CASE("a damaged frame on the control connection ends the session as a lost one does") {
+    Sandbox sandbox;
+    proto::Offer offer;
+    offer.entries.push_back({1, {}, 0644, 0, "a"});
+    const proto::Bytes frame = frame_of(offer);
+    std::vector<Case> cases;
+    for (std::size_t byte = 0; byte < frame.size(); ++byte) {
+        proto::Bytes damaged = frame;
+        damaged[byte] ^= std::byte{0x10};
+        cases.push_back({"an offer with a damaged byte", 10, "damaged", on_control(damaged)});
+    }
+    check_all(sandbox, cases);
 }
 
 TEST_CASE("compressed data that is not what it says ends the session and takes no memory") {
@@ -353,7 +414,7 @@ TEST_CASE("an error frame from the sender ends its session without an answer") {
 TEST_CASE("an error frame on a data connection ends the session with the sender's reason") {
     Sandbox sandbox;
     RawSession session(sandbox.receiver());
-    RawPeer data = session.join();
+    DataPeer data = session.join();
     REQUIRE(data.send_message(proto::ErrorMessage{20, "the disk caught fire"}));
     read_refusal(session.control);
     sandbox.check_survived();

@@ -20,21 +20,20 @@ proto::Bytes directory_frame(std::string_view path) {
     return batch_frame(proto::RecordKind::directory, path, "");
 }
 
-// A file as one extent, to its end.
+// A file as one extent.
 void send_large(RawPeer& data, std::uint64_t id, std::string_view path) {
     data.send(extent_frame(extent_of(id, path, kLargeBytes)));
     data.send(proto::Bytes(kLargeBytes, std::byte{'L'}));
-    data.send_message(proto::FileEnd{id});
 }
 
 // Everything that can be stored, with `path` as its name or, ending in a slash, before its name.
+// The large file has the id 1.
 std::uint64_t send_everything(RawPeer& data, const std::string& path) {
     const bool below = path.ends_with('/');
     data.send(file_frame(below ? path + "f" : path, "pushed"));
     data.send(directory_frame(below ? path + "d" : path));
     data.send(link_frame(below ? path + "l" : path, "/etc/passwd"));
     send_large(data, 1, below ? path + "g" : path);
-    data.send(stream_end_frame());
     return 2; // files
 }
 
@@ -48,9 +47,10 @@ TEST_CASE("nothing is stored below a directory that is a symbolic link") {
     for (const std::string parent : {"dir/", "absolute/", "twice/", "dir/deep/", "dir/new/sub/"}) {
         INFO("below " << parent);
         RawSession session(sandbox.receiver());
-        RawPeer data = session.join();
+        DataPeer data = session.join();
         const std::uint64_t files = send_everything(data, parent);
-        CHECK(describe(session.finish(1, files)) == "Done");
+        session.end(data, {1});
+        CHECK(describe(session.finish(files)) == "Done");
         for (const char* const name : {"f", "d", "l", "g"}) {
             INFO(name);
             REQUIRE(session.failed.count(parent + name) == 1);
@@ -70,7 +70,7 @@ TEST_CASE("an offer below a symbolic link does not tell what is there") {
     proto::Offer offer;
     for (const char* const path : {"dir/file", "file"}) {
         offer.entries.push_back(
-            {static_cast<std::uint64_t>(there.st_size), {there.st_mtim.tv_sec, 0}, 0600, path});
+            {static_cast<std::uint64_t>(there.st_size), {there.st_mtim.tv_sec, 0}, 0600, 0, path});
     }
     REQUIRE(session.control.send_message(offer));
     Frame frame;
@@ -127,12 +127,12 @@ TEST_CASE("a symbolic link in the place of a file is replaced, not followed") {
         sandbox.outer().symlink(target, "inbox/large");
         sandbox.outer().symlink(target, "inbox/link");
         RawSession session(sandbox.receiver());
-        RawPeer data = session.join();
+        DataPeer data = session.join();
         data.send(file_frame("small", "pushed"));
         send_large(data, 1, "large");
         data.send(link_frame("link", "elsewhere"));
-        data.send(stream_end_frame());
-        CHECK(describe(session.finish(1, 2)) == "Done");
+        session.end(data, {1});
+        CHECK(describe(session.finish(2)) == "Done");
         CHECK(session.failed.empty());
         CHECK(S_ISREG(sandbox.outer().status("inbox/small").st_mode));
         CHECK(sandbox.outer().read_file("inbox/small") == "pushed");
@@ -150,10 +150,10 @@ TEST_CASE("a symbolic link in the place of a directory is refused, its mode and 
     Sandbox sandbox;
     sandbox.outer().symlink("../outside", "inbox/dir");
     RawSession session(sandbox.receiver());
-    RawPeer data = session.join();
+    DataPeer data = session.join();
     data.send(directory_frame("dir"));
-    data.send(stream_end_frame());
-    CHECK(describe(session.finish(1, 0)) == "Done");
+    session.end(data);
+    CHECK(describe(session.finish(0)) == "Done");
     CHECK(session.failed["dir"] == proto::FileFault::refused);
     sandbox.check_survived();
 }
@@ -167,13 +167,14 @@ TEST_CASE("nothing is stored below a symbolic link that the sender pushed itself
     sandbox.outer().make_dir("inbox/old");
     const std::string target = up == "/" ? sandbox.outside() : up;
     RawSession session(sandbox.receiver());
-    RawPeer first = session.join(0);
-    RawPeer second = session.join(1);
+    DataPeer first = session.join(0);
+    DataPeer second = session.join(1);
     first.send(link_frame(place + "sub", target));
     RawPeer& data = two_connections ? second : first;
     const std::uint64_t files = send_everything(data, place + "sub/");
-    (two_connections ? first : second).send(stream_end_frame());
-    CHECK(describe(session.finish(2, files)) == "Done");
+    session.end(first);
+    session.end(second, {1});
+    CHECK(describe(session.finish(files)) == "Done");
     if (!two_connections) {
         CHECK(session.failed.size() == 4);
     } // otherwise the directory may have come first, and then the link failed
@@ -185,13 +186,13 @@ TEST_CASE("a pushed symbolic link may be replaced by a file but not by a directo
     const std::string place = GENERATE("", "new/", "old/");
     sandbox.outer().make_dir("inbox/old");
     RawSession session(sandbox.receiver());
-    RawPeer data = session.join();
+    DataPeer data = session.join();
     data.send(link_frame(place + "a", "../../outside/deep/file"));
     data.send(file_frame(place + "a", "pushed"));
     data.send(link_frame(place + "b", "../../outside"));
     data.send(directory_frame(place + "b"));
-    data.send(stream_end_frame());
-    CHECK(describe(session.finish(1, 1)) == "Done");
+    session.end(data);
+    CHECK(describe(session.finish(1)) == "Done");
     CHECK(sandbox.outer().read_file("inbox/" + place + "a") == "pushed");
     CHECK(sandbox.outer().read_link("inbox/" + place + "b") == "../../outside");
     CHECK(session.failed[place + "b"] == proto::FileFault::refused);

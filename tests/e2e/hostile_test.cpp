@@ -40,13 +40,14 @@ std::vector<BadName> bad_names(const Sandbox& sandbox) {
 
 proto::Bytes open_frame(std::string_view destination, std::string_view root) {
     FrameBuilder open;
-    open.u32(proto::kOpenPreserve).u16(1).string(destination).u16(1).string(root).string("test");
+    open.u32(proto::kOpenPreserve).u16(1).zeros(proto::kTokenBytes + 8).string(destination);
+    open.u16(1).string(root).string("test");
     return open.frame(proto::FrameType::open);
 }
 
 proto::Bytes offer_frame(std::string_view path) {
     FrameBuilder offer;
-    offer.u64(1).u16(1).u64(3).u64(0).u32(0).u32(0644).string(path);
+    offer.u64(1).u16(1).u64(3).u64(0).u32(0).u32(0644).u64(7).string(path);
     return offer.frame(proto::FrameType::offer);
 }
 
@@ -65,7 +66,7 @@ Refusal after_control_frame(Sandbox& sandbox, const proto::Bytes& frame) {
 // Something good goes first: it must not stay either.
 Refusal after_data_frame(Sandbox& sandbox, const proto::Bytes& frame) {
     RawSession session(sandbox.receiver());
-    RawPeer data = session.join();
+    DataPeer data = session.join();
     data.send(file_frame("good/file", "content"));
     data.send(frame);
     const Refusal refusal = read_refusal(session.control);
@@ -178,12 +179,12 @@ TEST_CASE("names that only look dangerous are stored as they are") {
                                          ".sluices",  "sub/.sluice", "-rf",
                                          "new\nline", "\x1b[31mred", std::string(255, 'n')};
     RawSession session(sandbox.receiver());
-    RawPeer data = session.join();
+    DataPeer data = session.join();
     for (const std::string& name : names) {
         REQUIRE(data.send(file_frame(name, "content of " + name)));
     }
-    REQUIRE(data.send(stream_end_frame()));
-    REQUIRE(describe(session.finish(1, names.size())) == "Done");
+    session.end(data);
+    REQUIRE(describe(session.finish(names.size())) == "Done");
     for (const std::string& name : names) {
         CHECK(sandbox.outer().read_file("inbox/" + name) == "content of " + name);
     }

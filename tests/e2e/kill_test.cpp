@@ -54,9 +54,12 @@ void write_tree(const TempDir& directory, const std::string& below, const Tree& 
 
 enum class Victim { sender, receiver };
 
+// What becomes of what a broken session leaves: nothing, or the next session goes on with it.
+enum class Leftovers { removed, kept };
+
 class Killing {
 public:
-    Killing() {
+    explicit Killing(Leftovers leftovers) : leftovers_(leftovers) {
         write_tree(sources_, "A/tree", a_);
         write_tree(sources_, "B/tree", b_);
         const std::uint64_t seed = test_seed();
@@ -81,17 +84,29 @@ public:
         }
     }
 
-    // Undisturbed.
+    // Undisturbed, and then nothing is left of earlier ones.
     void push(char letter) {
         const Finished sent = run(command(letter));
         INFO(sent.err);
         REQUIRE(sent.code == 0);
+        eventually("nothing is left", [&] { return !inbox_.exists(".sluice"); });
     }
 
-    void start_receiver() { receiver_ = std::make_unique<ReceiverProcess>(inbox_.path()); }
+    void start_receiver() {
+        const std::vector<std::string> options{"--keep-partial", "0"};
+        receiver_ = std::make_unique<ReceiverProcess>(
+            inbox_.path(), leftovers_ == Leftovers::removed ? options : std::vector<std::string>{});
+    }
 
-    // Nothing but the tree, once whoever is responsible has swept.
+    // Nothing but the tree, once whoever is responsible has swept; or what one session left.
     void check_swept(Victim victim) {
+        if (leftovers_ == Leftovers::kept) {
+            if (victim == Victim::receiver) {
+                start_receiver();
+            }
+            CHECK((!inbox_.exists(".sluice") || inbox_.list(".sluice").size() == 1));
+            return;
+        }
         if (victim == Victim::receiver) {
             start_receiver();
             CHECK_FALSE(inbox_.exists(".sluice")); // gone before it listens
@@ -124,7 +139,7 @@ public:
 
 private:
     [[nodiscard]] std::vector<std::string> command(char letter) const {
-        return send_command(*receiver_, {"--ignore-times", "--quiet",
+        return send_command(*receiver_, {"--quiet", "--retry-for", "0",
                                          sources_.path(std::string(1, letter) + "/tree")});
     }
 
@@ -169,6 +184,7 @@ private:
         }
     }
 
+    const Leftovers leftovers_;
     std::vector<char> piece_ = std::vector<char>(std::size_t{256} << 10);
     const Tree a_ = version('A');
     const Tree b_ = version('B');
@@ -183,7 +199,7 @@ private:
 };
 
 void merge_while_killing(Victim victim) {
-    Killing test;
+    Killing test(GENERATE(Leftovers::removed, Leftovers::kept));
     for (int moment = 0; moment < kMoments; ++moment) {
         const char letter = moment % 2 == 0 ? 'A' : 'B';
         test.kill_one(letter, victim);
@@ -200,7 +216,7 @@ void merge_while_killing(Victim victim) {
 }
 
 void create_while_killing(Victim victim) {
-    Killing test;
+    Killing test(GENERATE(Leftovers::removed, Leftovers::kept));
     for (int moment = 0; moment < kMoments; ++moment) {
         test.inbox().remove("tree");
         test.kill_one('A', victim);

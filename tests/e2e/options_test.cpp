@@ -1,14 +1,13 @@
 // What the options of both programs do, and where things land.
 #include "common/net.hpp"
 #include "tests/e2e/checks.hpp"
+#include "tests/e2e/events.hpp"
 #include "tests/support/programs.hpp"
 #include "tests/support/tree.hpp"
 
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <iostream>
-#include <nlohmann/json.hpp>
-#include <sstream>
 #include <string>
 #include <vector>
 
@@ -17,40 +16,7 @@ using namespace sluice::test;
 
 namespace {
 
-using Json = nlohmann::json;
-
 constexpr std::size_t kLarge = (std::size_t{3} << 20) + 17;
-
-std::vector<std::string> lines_of(const std::string& text) {
-    std::vector<std::string> lines;
-    std::istringstream stream(text);
-    for (std::string line; std::getline(stream, line);) {
-        lines.push_back(line);
-    }
-    return lines;
-}
-
-// Fails the test at a line that is no JSON object with an "event".
-std::vector<Json> events_of(const std::string& text) {
-    std::vector<Json> events;
-    CHECK((text.empty() || text.back() == '\n'));
-    for (const std::string& line : lines_of(text)) {
-        INFO(line);
-        const Json event = Json::parse(line, nullptr, false);
-        REQUIRE(event.is_object());
-        REQUIRE(event.at("event").is_string());
-        events.push_back(event);
-    }
-    return events;
-}
-
-// The last event, which must be of that kind.
-Json last_event(const std::string& text, const std::string& kind) {
-    const std::vector<Json> events = events_of(text);
-    REQUIRE_FALSE(events.empty());
-    REQUIRE(events.back()["event"] == kind);
-    return events.back();
-}
 
 void require_success(const Finished& finished) {
     INFO(finished.err);
@@ -353,51 +319,6 @@ TEST_CASE("option --quiet prints nothing when all goes well") {
     CHECK(sent.code == 0);
     CHECK(sent.out.empty());
     CHECK(sent.err.empty());
-}
-
-TEST_CASE("the summary event has every documented field") {
-    const TempDir source;
-    const TempDir destination;
-    ReceiverProcess receiver(destination.path(), {"--json"});
-    source.write_file("tree/small", "four");
-    source.write_file("tree/large", random_bytes(kLarge, 1));
-    source.write_file("tree/\xff\n\"odd", "x");
-    source.symlink("small", "tree/link");
-    REQUIRE(::mkfifo(source.path("tree/fifo\xff").c_str(), 0600) == 0);
-    const Finished sent = send(receiver, {"--json", source.path("tree")}, "into\n");
-    require_success(sent);
-    const Json summary = last_event(sent.out, "summary");
-    CHECK(summary["exit_code"] == 0);
-    CHECK(summary["error"].is_null());
-    CHECK(summary["dry_run"] == false);
-    CHECK(summary["files_sent"] == 3);
-    CHECK(summary["bytes_sent"] == kLarge + 5);
-    CHECK(summary["failed"] == 0);
-    CHECK(summary["skipped"] == 1);
-    CHECK(summary["seconds"].is_number());
-    for (const char* const side : {"sender", "receiver"}) {
-        INFO(side);
-        CHECK(summary[side]["cpu_seconds"].is_number());
-        CHECK(summary[side]["system_calls"].get<std::uint64_t>() > 0);
-        CHECK(summary[side]["context_switches"].is_number_unsigned());
-    }
-    CHECK(summary["receiver"]["files"] == 3);
-    CHECK(summary["receiver"]["symlinks"] == 1);
-    CHECK(summary["receiver"]["directories"] == 1);
-
-    eventually("the session is over",
-               [&] { return contains(receiver.process().out(), "session_ended"); });
-    CHECK(receiver.stop() == 0);
-    const std::vector<Json> events = events_of(receiver.process().out());
-    REQUIRE(events.size() == 3);
-    CHECK(events[0]["event"] == "listening");
-    CHECK(events[0]["address"] == "127.0.0.1:" + receiver.port());
-    CHECK(events[1]["event"] == "session_started");
-    CHECK(events[2]["event"] == "session_ended");
-    CHECK(events[2]["session"] == events[1]["session"]);
-    CHECK(events[2]["exit_code"] == 0);
-    CHECK(events[2]["files"] == 3);
-    CHECK(events[2]["destination"] == "into\\n");
 }
 
 TEST_CASE("events tell of files that failed, and of what a dry run would send") {

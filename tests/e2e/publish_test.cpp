@@ -1,6 +1,5 @@
 // When the files of a new tree appear.
-#include "tests/support/programs.hpp"
-#include "tests/support/raw_peer.hpp"
+#include "tests/e2e/hostile.hpp"
 #include "tests/support/tree.hpp"
 
 #include <catch2/catch.hpp>
@@ -14,27 +13,18 @@ TEST_CASE("option --publish decides when files of a new tree appear") {
     const TempDir destination;
     const ReceiverProcess receiver(destination.path());
     const bool by_file = GENERATE(false, true);
-    RawPeer control = RawPeer::connect(receiver.port(), proto::Role::control);
-    proto::Open open;
+    proto::Open open = fresh_open();
     open.flags |= by_file ? proto::kOpenPublishByFile : 0U;
-    REQUIRE(control.send_message(open));
-    Frame frame;
-    const auto token =
-        control.receive_message<proto::Welcome>(proto::FrameType::welcome, frame).token;
-    RawPeer data = RawPeer::connect(receiver.port(), proto::Role::data);
-    REQUIRE(data.send_message(proto::Join{token, 0}));
+    RawSession session(receiver, open);
+    DataPeer data = session.join();
+    const std::vector<std::string> paths{"tree/1", "tree/2"};
     for (const std::uint64_t id : {1U, 2U}) { // the second file does not come to its end
-        proto::Extent extent;
-        extent.file_id = id;
-        extent.length = 100'000;
-        extent.file_size = 100'000;
-        extent.mode = 0644;
-        const std::string path = "tree/" + std::to_string(id);
-        extent.path = path;
-        REQUIRE(data.send_message(extent));
+        const proto::Extent extent = extent_of(id, paths[id - 1], 100'000);
+        REQUIRE(data.send(extent_frame(extent)));
         REQUIRE(data.send(proto::Bytes(id == 1 ? 100'000 : 50'000)));
         if (id == 1) {
-            REQUIRE(data.send_message(proto::FileEnd{1}));
+            session.await_ack(extent.id);
+            REQUIRE(session.control.send_message(proto::FileEnd{1}));
         }
     }
     if (by_file) {
@@ -45,7 +35,8 @@ TEST_CASE("option --publish decides when files of a new tree appear") {
             int files = 0;
             for (const auto& entry : std::filesystem::recursive_directory_iterator(
                      destination.path(".sluice"), ignored)) {
-                files += entry.is_regular_file(ignored) ? 1 : 0;
+                const std::string name = entry.path().filename();
+                files += name == "1" || name == "2" ? 1 : 0;
             }
             return files == 2;
         });
@@ -53,14 +44,11 @@ TEST_CASE("option --publish decides when files of a new tree appear") {
     }
     CHECK_FALSE(destination.exists("tree/2"));
     REQUIRE(data.send(proto::Bytes(50'000)));
-    REQUIRE(data.send_message(proto::FileEnd{2}));
-    proto::Bytes end;
-    proto::encode_stream_end(end);
-    REQUIRE(data.send(end));
-    REQUIRE(control.send_message(proto::Finish{1, 2}));
-    CHECK(control.receive_message<proto::Done>(proto::FrameType::done, frame).files == 2);
+    session.end(data, {2});
+    CHECK(describe(session.finish(2)) == "Done");
     CHECK(destination.status("tree/1").st_size == 100'000);
     CHECK(destination.status("tree/2").st_size == 100'000);
+    eventually("nothing is left", [&] { return !destination.exists(".sluice"); });
 }
 
 TEST_CASE("option --publish file brings the same tree") {

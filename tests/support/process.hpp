@@ -29,8 +29,9 @@ inline const std::string kRecvProgram = program_path("../receiver/sluice-recv");
 class Process {
 public:
     // Starts `arguments[0]` with standard output and error going to files in a directory of its
-    // own.
-    explicit Process(std::vector<std::string> arguments) {
+    // own. `environment` are "NAME=VALUE" on top of the environment of the test, for it alone.
+    explicit Process(std::vector<std::string> arguments,
+                     std::vector<std::string> environment = {}) {
         directory_.write_file("out", "");
         directory_.write_file("err", "");
         const std::string out = directory_.path("out");
@@ -40,12 +41,21 @@ public:
             argv.push_back(argument.data());
         }
         argv.push_back(nullptr);
+        // Made before the fork: the child of a program with threads had better not allocate.
+        std::vector<char*> envp;
+        for (std::string& variable : environment) {
+            envp.push_back(variable.data());
+        }
+        for (char** inherited = environ; *inherited != nullptr; ++inherited) {
+            envp.push_back(*inherited); // the first of two with one name counts
+        }
+        envp.push_back(nullptr);
         pid_ = ::fork();
         if (pid_ == 0) {
             ::dup2(::open("/dev/null", O_RDONLY), STDIN_FILENO);
             ::dup2(::open(out.c_str(), O_WRONLY | O_APPEND), STDOUT_FILENO);
             ::dup2(::open(err.c_str(), O_WRONLY | O_APPEND), STDERR_FILENO);
-            ::execvp(argv[0], argv.data());
+            ::execvpe(argv[0], argv.data(), envp.data());
             ::_exit(127);
         }
         REQUIRE(pid_ > 0);
@@ -72,7 +82,7 @@ public:
     }
 
     // Whether the process ended within this time.
-    [[nodiscard]] bool ends_within(std::chrono::milliseconds limit) {
+    [[nodiscard]] bool ends_within(std::chrono::milliseconds limit) const {
         pollfd watched{pidfd_, POLLIN, 0};
         return reaped_ || ::poll(&watched, 1, static_cast<int>(limit.count())) == 1;
     }

@@ -5,29 +5,25 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace sluice::test {
 
-// A receiver on a free loopback port.
+// A receiver on a loopback port: a free one unless the options say which.
 class ReceiverProcess {
 public:
-    explicit ReceiverProcess(const std::string& directory, std::vector<std::string> options = {})
-        : process_(command(directory, std::move(options))) {
-        eventually("the receiver listens", [this] {
-            const std::string text = process_.err();
-            const std::size_t at = text.find("listening on ");
-            const std::size_t end = text.find('\n', at == std::string::npos ? 0 : at);
-            if (at == std::string::npos || end == std::string::npos) {
-                INFO(text);
-                REQUIRE_FALSE(process_.ends_within(std::chrono::milliseconds{0}));
-                return false;
-            }
-            const std::string address = text.substr(at, end - at);
-            port_ = address.substr(address.rfind(':') + 1);
-            return true;
-        });
-    }
+    explicit ReceiverProcess(const std::string& directory,
+                             const std::vector<std::string>& options = {})
+        : ReceiverProcess(Command{command(directory, options)}) {}
+
+    // Another program starts it: under limits, in a namespace of its own, or watched. `command`
+    // ends in sluice-recv and its arguments, or executes it.
+    struct Command {
+        std::vector<std::string> words;
+    };
+    explicit ReceiverProcess(Command command)
+        : process_(std::move(command.words)), port_(wait_for_port(process_)) {}
 
     [[nodiscard]] Process& process() noexcept { return process_; }
     [[nodiscard]] const std::string& port() const noexcept { return port_; }
@@ -39,11 +35,30 @@ public:
 
 private:
     static std::vector<std::string> command(const std::string& directory,
-                                            std::vector<std::string> options) {
+                                            const std::vector<std::string>& options) {
         std::vector<std::string> arguments{kRecvProgram, "--port", "0"};
         arguments.insert(arguments.end(), options.begin(), options.end());
         arguments.push_back(directory);
         return arguments;
+    }
+
+    // The port in the line that says that it listens.
+    static std::string wait_for_port(Process& process) {
+        std::string port;
+        eventually("the receiver listens", [&] {
+            const std::string text = process.err();
+            const std::size_t at = text.find("listening on ");
+            const std::size_t end = at == std::string::npos ? at : text.find('\n', at);
+            if (end == std::string::npos) {
+                INFO(text);
+                REQUIRE_FALSE(process.ends_within(std::chrono::milliseconds{0}));
+                return false;
+            }
+            const std::string address = text.substr(at, end - at);
+            port = address.substr(address.rfind(':') + 1);
+            return true;
+        });
+        return port;
     }
 
     Process process_;
@@ -52,18 +67,23 @@ private:
 
 // The command line of a sender to that receiver. `arguments` are options and sources; `path` is
 // where below the receiver's directory.
-inline std::vector<std::string> send_command(const ReceiverProcess& receiver,
-                                             std::vector<std::string> arguments,
+inline std::vector<std::string> send_command(const std::string& port,
+                                             const std::vector<std::string>& arguments,
                                              const std::string& path = "") {
-    std::vector<std::string> command{kSendProgram, "--port", receiver.port()};
+    std::vector<std::string> command{kSendProgram, "--port", port};
     command.insert(command.end(), arguments.begin(), arguments.end());
     command.push_back("127.0.0.1:" + path);
     return command;
 }
+inline std::vector<std::string> send_command(const ReceiverProcess& receiver,
+                                             const std::vector<std::string>& arguments,
+                                             const std::string& path = "") {
+    return send_command(receiver.port(), arguments, path);
+}
 
-inline Finished send(const ReceiverProcess& receiver, std::vector<std::string> arguments,
+inline Finished send(const ReceiverProcess& receiver, const std::vector<std::string>& arguments,
                      const std::string& path = "") {
-    return run(send_command(receiver, std::move(arguments), path));
+    return run(send_command(receiver, arguments, path));
 }
 
 } // namespace sluice::test

@@ -108,11 +108,26 @@ public:
 
     [[nodiscard]] int socket() const noexcept { return socket_.get(); }
     void shut_down_sending() const { ::shutdown(socket_.get(), SHUT_WR); }
+    // Whether something (the end of the stream, too) can be read within this time.
+    [[nodiscard]] bool readable_within(std::chrono::milliseconds limit) const {
+        pollfd watched{socket_.get(), POLLIN, 0};
+        return ::poll(&watched, 1, static_cast<int>(limit.count())) == 1;
+    }
     void close() { socket_.reset(); }
 
 private:
     UniqueFd socket_;
     proto::FrameReader reader_;
+};
+
+// A data connection, with its number on the control connection.
+class DataPeer : public RawPeer {
+public:
+    DataPeer(RawPeer peer, std::uint32_t number) : RawPeer(std::move(peer)), number_(number) {}
+    [[nodiscard]] std::uint32_t number() const noexcept { return number_; }
+
+private:
+    std::uint32_t number_;
 };
 
 } // namespace sluice::test

@@ -33,20 +33,28 @@ struct SessionRequest {
     std::string destination{};
     std::vector<std::string> roots{};
     std::uint32_t flags = proto::kOpenPreserve;
-    std::uint64_t min_free_bytes = 0;
+    StorePolicy policy{};
+    std::uint8_t run = 1; // which run of the sender
 };
 
+// As long as it lives it stands for a session that goes on; if it ends without publish() or
+// abandon(), for one that broke and was kept.
 class StoreSession {
 public:
+    // Adopts what there is to adopt, as a control connection does.
     explicit StoreSession(const StoreRoot& root, const SessionRequest& request = {}) {
         static std::uint64_t serial = 0;
         proto::Open open;
         open.flags = request.flags;
         open.destination = request.destination;
         open.roots.assign(request.roots.begin(), request.roots.end());
-        auto made = Store::open(root.root, ++serial, open, request.min_free_bytes);
+        open.run.fill(std::byte{request.run});
+        auto made = Store::open(root.root, ++serial, open, request.policy);
         if (made) {
             store_ = std::move(*made);
+            if (store_->may_adopt()) {
+                store_->adopt();
+            }
         } else {
             error_ = made.error();
         }
@@ -56,14 +64,15 @@ public:
     [[nodiscard]] const Error& error() const noexcept { return error_; }
     [[nodiscard]] Store& store() noexcept { return *store_; }
     [[nodiscard]] DirectoryCache& directories() noexcept { return directories_; }
+    [[nodiscard]] std::unique_ptr<Store> take_store() noexcept { return std::move(store_); }
 
     // Each gives the text of the problem, or nothing.
     std::string put(proto::RecordKind kind, std::string_view path, std::string_view content,
-                    std::uint32_t mode, std::int64_t mtime = kStoredTime) {
+                    std::uint32_t mode, const proto::Timestamp& mtime = {kStoredTime, 0}) {
         proto::Record record;
         record.kind = kind;
         record.mode = mode;
-        record.mtime.seconds = mtime;
+        record.mtime = mtime;
         record.path = path;
         record.content = std::as_bytes(std::span(content.data(), content.size()));
         return text(store_->put(record, directories_));
@@ -76,6 +85,16 @@ public:
     }
     std::string dir(std::string_view path, std::uint32_t mode = 0755) {
         return put(proto::RecordKind::directory, path, "", mode);
+    }
+
+    // Whether the file is to be sent; `present` gets what is there of it.
+    bool wants(const proto::OfferEntry& offered, std::vector<proto::Range>& present) {
+        present.clear();
+        return store_->wants(offered, directories_, present);
+    }
+    bool wants(const proto::OfferEntry& offered) {
+        std::vector<proto::Range> ignored;
+        return wants(offered, ignored);
     }
 
     // Publishes; the problems by path. The work area must be gone afterwards.

@@ -119,8 +119,9 @@ inline Tree describe_tree(const TempDir& root, const std::string& name = {}) {
 
 // What two trees may differ in and still be called the same.
 struct TreeComparison {
-    bool metadata = true; // permission bits and mtimes
-    bool root = true;     // those of "."
+    bool metadata = true;   // permission bits and mtimes
+    bool root = true;       // those of "."
+    bool link_times = true; // mtimes of symbolic links
 };
 
 inline std::string difference(const TreeNode& left, const TreeNode& right, bool metadata) {
@@ -153,12 +154,12 @@ inline std::string difference(const TreeNode& left, const TreeNode& right, bool 
 inline std::string differences(const Tree& left, const Tree& right, TreeComparison how = {}) {
     std::string text;
     for (const auto& [path, node] : left) {
+        const bool metadata = how.metadata && (how.root || path != ".") &&
+                              (how.link_times || tree_detail::type_of(node) != 'l');
         const auto other = right.find(path);
         if (other == right.end()) {
             text += fmt::format("'{}' is missing on the right\n", escape(path));
-        } else if (const auto what =
-                       difference(node, other->second, how.metadata && (how.root || path != "."));
-                   !what.empty()) {
+        } else if (const auto what = difference(node, other->second, metadata); !what.empty()) {
             text += fmt::format("'{}' differs: {}\n", escape(path), what);
         }
     }

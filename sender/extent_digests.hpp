@@ -1,0 +1,47 @@
+// Computes the digests of extents on threads of their own, beside sending them, and collects them
+// until the control connection takes them. Thread-safe.
+#pragma once
+
+#include "common/job_pool.hpp"
+#include "proto/messages.hpp"
+#include "sender/large_source.hpp"
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+namespace sluice {
+
+class ExtentDigests {
+public:
+    struct Callbacks {
+        // There is something to take(); not called again before that.
+        std::function<void()> ready;
+        // The bytes are not there to be hashed. A digest follows all the same, so that the extent
+        // comes to an end.
+        std::function<void(const std::shared_ptr<LargeSource>&, const SourceProblem&)> failed;
+    };
+
+    // Both are called on any thread, and not after the destructor.
+    explicit ExtentDigests(Callbacks callbacks);
+
+    // Hashes [offset, offset + length) for the extent `id`.
+    void compute(std::shared_ptr<LargeSource> source, std::uint64_t id, std::uint64_t offset,
+                 std::uint64_t length);
+    // A digest that is known already.
+    void add(std::uint64_t id, const proto::Digest& digest);
+    // Those that are ready.
+    [[nodiscard]] std::vector<proto::Digests::Entry> take();
+
+    [[nodiscard]] Usage usage() { return pool_.usage().load(); }
+
+private:
+    const Callbacks callbacks_;
+    std::mutex mutex_;
+    std::vector<proto::Digests::Entry> ready_; // guarded by mutex_
+    JobPool pool_;                             // last: its threads use all of the above
+};
+
+} // namespace sluice

@@ -49,7 +49,7 @@ struct RangeDigest {
 };
 
 // Hashes the file bytes [offset, offset + length). The file is borrowed and need not stay as it is
-// meanwhile: bytes that change are hashed old or new. Keeps a buffer of 256 KiB per thread.
+// meanwhile: bytes that change are hashed old or new. Keeps a buffer of 1 MiB per thread.
 [[nodiscard]] RangeDigest digest_range(int file, std::uint64_t offset, std::uint64_t length);
 
 } // namespace sluice

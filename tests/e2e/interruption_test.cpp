@@ -138,6 +138,7 @@ TEST_CASE("what a sender that was killed or interrupted had sent is kept") {
     if (!test.start({})) {
         return;
     }
+    eventually("a piece is there", [&] { return kept_bytes(test.destination) > 0; });
     test.sender->signal(signal);
     test.sender->wait();
     eventually("the session is over",

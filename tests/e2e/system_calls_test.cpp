@@ -153,7 +153,7 @@ TEST_CASE(
     if (verify == "digest") {
         for (Trace* const trace : {&sender, &receiver}) {
             // As many as one look at every byte takes: it is not copied by reading it.
-            constexpr std::size_t kPieces = kGiB / 4 / (256U << 10);
+            constexpr std::size_t kPieces = kGiB / 4 / (1U << 20);
             const std::size_t reads = std::erase_if(trace->forbidden, [](const std::string& line) {
                 return contains(line, "pread64(");
             });

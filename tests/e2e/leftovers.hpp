@@ -2,6 +2,7 @@
 #pragma once
 
 #include "receiver/resume_journal.hpp"
+#include "receiver/work_area.hpp"
 #include "tests/support/temp_dir.hpp"
 
 #include <cstdint>
@@ -12,7 +13,8 @@
 namespace sluice::test {
 
 // Of large files that are not complete: what a later session need not get again. A session may be
-// writing meanwhile. That keeps nothing (--keep-partial 0) has no journal: what was written counts.
+// writing meanwhile. One that nobody can go on with (--keep-partial 0) has no journal: of it counts
+// what was written.
 inline std::uint64_t kept_bytes(const TempDir& inbox) {
     namespace fs = std::filesystem;
     std::uint64_t bytes = 0;
@@ -26,7 +28,7 @@ inline std::uint64_t kept_bytes(const TempDir& inbox) {
                 bytes += piece.length;
             }
         }
-        if (directory && !journal) {
+        if (directory && session.path().filename().string().size() != kKeyLength) {
             for (const auto& file : fs::recursive_directory_iterator(session.path(), ignored)) {
                 const auto size = file.is_regular_file(ignored) ? file.file_size(ignored) : 0;
                 bytes += size == static_cast<std::uintmax_t>(-1) ? 0 : size;

@@ -46,6 +46,17 @@ struct Sending {
         session.emplace(*control);
     }
 
+    // No receiver can judge an extent before it has its digest.
+    void await_digest(std::uint64_t id) {
+        while (!session->log().digests.contains(id)) {
+            session->read_control_until(proto::FrameType::digests);
+        }
+    }
+    bool ask_again(std::uint64_t id) {
+        await_digest(id);
+        return control->send_message(proto::Again{id, some_digest()});
+    }
+
     // Takes the rest, up to the end of the sender.
     int finish(std::uint64_t files) {
         DataPeer data = receiver.accept_stream();
@@ -78,6 +89,7 @@ TEST_CASE("every raw extent has the digest of the bytes that were sent") {
     CHECK((test.open.flags & proto::kOpenVerify) != 0);
     std::map<std::uint64_t, proto::Digest> expected;
     test.session->on_extent = [&](const proto::Extent& extent) {
+        test.await_digest(extent.id);
         const std::string& content = test.session->log().content.at(std::string(extent.path));
         expected[extent.id] = digest_of(as_bytes(content).subspan(extent.offset, extent.length));
         return false;
@@ -98,7 +110,7 @@ TEST_CASE("a range that arrived damaged is sent again by copying, and the push s
         }
         ++tries;
         CHECK(extent.length == kExtent);
-        return tries <= wrong && test.control->send_message(proto::Again{extent.id, some_digest()});
+        return tries <= wrong && test.ask_again(extent.id);
     };
     CHECK(test.finish(2) == 0);
     CHECK(tries == wrong + 1);
@@ -118,7 +130,7 @@ TEST_CASE("a range that arrives damaged three times is reported with place and d
             return false;
         }
         ++tries;
-        return test.control->send_message(proto::Again{extent.id, some_digest()});
+        return test.ask_again(extent.id);
     };
     CHECK(test.finish(1) == 23);
     CHECK(tries == 3);
@@ -144,7 +156,7 @@ TEST_CASE(
             UniqueFd::adopt(::open(test.source.path("large").c_str(), O_WRONLY | O_CLOEXEC));
         REQUIRE(::pwrite(file.get(), "changed", 7, kExtent) == 7);
         test.source.set_mtime("large", 1'000'000'000); // so that a coarse clock does not matter
-        return test.control->send_message(proto::Again{extent.id, some_digest()});
+        return test.ask_again(extent.id);
     };
     CHECK(test.finish(1) == 24);
     CHECK(test.session->log().aborted == std::vector{test.session->log().ids.at("large")});

@@ -253,7 +253,7 @@ Status Receiver::Impl::admit_control(UniqueFd& socket, proto::ByteView body) {
     const proto::Token run = named ? request.run : proto::Token{};
     proto::Bytes copy(body.begin(), body.end());
     for (const auto& [serial, session] : sessions) {
-        if (named && session->run() == run) {
+        if (named && run != proto::Token{} && session->run() == run) { // zero names no run
             // Its sender has noticed before we did that the connection was lost.
             session->fail({ErrorKind::network, "the sender has come back on another connection"});
             waiting[serial] = {run, std::move(socket), std::move(copy)};

@@ -53,18 +53,26 @@ void Compressor::Deleter::operator()(ZSTD_CCtx_s* context) const noexcept {
 }
 
 Compressor::Compressor(int level) : context_(ZSTD_createCCtx()) {
-    if (!context_) {
-        throw std::bad_alloc();
+    // Cannot fail. The size is known to compress2, which therefore writes it into the frame and
+    // never makes a window larger than the block.
+    if (context_) {
+        ZSTD_CCtx_setParameter(context_.get(), ZSTD_c_checksumFlag, 0);
     }
-    // Neither can fail: the level is clamped. The size is known to compress2, which therefore
-    // writes it into the frame and never makes a window larger than the block.
-    ZSTD_CCtx_setParameter(context_.get(), ZSTD_c_compressionLevel, level);
-    ZSTD_CCtx_setParameter(context_.get(), ZSTD_c_checksumFlag, 0);
+    set_level(level);
 }
 
 Compressor::~Compressor() = default;
 
+void Compressor::set_level(int level) noexcept {
+    if (context_) { // cannot fail either: zstd clamps the level
+        ZSTD_CCtx_setParameter(context_.get(), ZSTD_c_compressionLevel, level);
+    }
+}
+
 std::size_t Compressor::compress(std::span<const std::byte> raw, std::span<std::byte> out) {
+    if (!context_) {
+        return 0;
+    }
     const std::size_t length =
         ZSTD_compress2(context_.get(), out.data(), out.size(), raw.data(), raw.size());
     return ZSTD_isError(length) != 0U ? 0 : length;

@@ -20,20 +20,23 @@ inline constexpr int kDefaultCompressionLevel = 3;
 class Compressor {
 public:
     // level: min_compression_level()..max_compression_level().
-    explicit Compressor(int level);
+    explicit Compressor(int level = kDefaultCompressionLevel);
     ~Compressor();
     Compressor(const Compressor&) = delete;
     Compressor& operator=(const Compressor&) = delete;
 
+    // For the frames that follow.
+    void set_level(int level) noexcept;
     // Compresses `raw` into `out` and returns the length of the frame; 0 where it would not fit (so
-    // pass an out of raw.size() - 1 bytes to insist on a gain).
+    // pass an out of raw.size() - 1 bytes to insist on a gain), or where zstd fails for want of
+    // memory.
     [[nodiscard]] std::size_t compress(std::span<const std::byte> raw, std::span<std::byte> out);
 
 private:
     struct Deleter {
         void operator()(ZSTD_CCtx_s* context) const noexcept;
     };
-    std::unique_ptr<ZSTD_CCtx_s, Deleter> context_;
+    std::unique_ptr<ZSTD_CCtx_s, Deleter> context_; // none: there was no memory for one
 };
 
 class Decompressor {

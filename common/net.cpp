@@ -1,19 +1,20 @@
 #include "common/net.hpp"
 
+#include "common/addresses.hpp"
 #include "common/usage.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
+#include <climits>
 #include <cstring>
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <linux/tcp.h>
-#include <memory>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
-#include <vector>
 
 namespace sluice {
 
@@ -22,48 +23,15 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
-// Round trips below this count as local: BBR's pacing hurts there, and its virtues do not matter.
-constexpr std::uint32_t kLocalRoundTripUs = 1000;
-
-struct FreeAddresses {
-    void operator()(addrinfo* list) const noexcept { freeaddrinfo(list); }
-};
-using Addresses = std::unique_ptr<addrinfo, FreeAddresses>;
-
-Result<Addresses> resolve(const std::string& host, std::uint16_t port, bool passive) {
-    addrinfo hints{};
-    hints.ai_family = AF_UNSPEC;
-    hints.ai_socktype = SOCK_STREAM;
-    hints.ai_flags = AI_NUMERICSERV | (passive ? AI_PASSIVE : 0);
-    addrinfo* list = nullptr;
-    const int error = getaddrinfo(host.c_str(), std::to_string(port).c_str(), &hints, &list);
-    if (error != 0) {
-        const char* const why = error == EAI_SYSTEM ? std::strerror(errno) : gai_strerror(error);
-        return Error{ErrorKind::network, fmt::format("cannot resolve host '{}': {}", host, why)};
-    }
-    return Addresses{list};
-}
-
-std::string format_address(const sockaddr_storage& address, socklen_t length) {
-    std::array<char, NI_MAXHOST> host{};
-    std::array<char, NI_MAXSERV> port{};
-    if (getnameinfo(reinterpret_cast<const sockaddr*>(&address), length, host.data(), host.size(),
-                    port.data(), port.size(), NI_NUMERICHOST | NI_NUMERICSERV) != 0) {
-        return "?";
-    }
-    return address.ss_family == AF_INET6 ? fmt::format("[{}]:{}", host.data(), port.data())
-                                         : fmt::format("{}:{}", host.data(), port.data());
-}
-
 using NameCall = int (*)(int, sockaddr*, socklen_t*);
 
 std::string socket_address(int socket, NameCall call) {
-    sockaddr_storage address{};
-    socklen_t length = sizeof address;
-    if (call(socket, reinterpret_cast<sockaddr*>(&address), &length) != 0) {
+    SocketAddress address;
+    address.length = sizeof address.storage;
+    if (call(socket, reinterpret_cast<sockaddr*>(&address.storage), &address.length) != 0) {
         return "?";
     }
-    return format_address(address, length);
+    return format_address(address);
 }
 
 void set_option(int socket, int level, int name, int value) noexcept {
@@ -72,26 +40,18 @@ void set_option(int socket, int level, int name, int value) noexcept {
 }
 
 // 0, or errno.
-int listen_on(const addrinfo& address, UniqueFd& out) {
+int listen_on(const SocketAddress& address, UniqueFd& out) {
     UniqueFd fd = UniqueFd::adopt(
-        socket(address.ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP));
+        socket(address.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP));
     if (!fd) {
         return errno;
     }
     set_option(fd.get(), SOL_SOCKET, SO_REUSEADDR, 1);
-    if (bind(fd.get(), address.ai_addr, address.ai_addrlen) != 0 ||
-        listen(fd.get(), SOMAXCONN) != 0) {
+    if (bind(fd.get(), address.get(), address.length) != 0 || listen(fd.get(), SOMAXCONN) != 0) {
         return errno;
     }
     out = std::move(fd);
     return 0;
-}
-
-int socket_error(int socket) noexcept {
-    int error = 0;
-    socklen_t length = sizeof error;
-    count_system_call();
-    return getsockopt(socket, SOL_SOCKET, SO_ERROR, &error, &length) == 0 ? error : errno;
 }
 
 std::string congestion_of(int socket) {
@@ -110,41 +70,15 @@ bool set_algorithm(int socket, std::string_view name) noexcept {
                       static_cast<socklen_t>(name.size())) == 0;
 }
 
-std::uint32_t round_trip_us(int socket) noexcept {
+// As far as it is known: where it is not, neither local nor long.
+std::chrono::microseconds round_trip_of(int socket) noexcept {
     tcp_info info{};
     socklen_t length = sizeof info;
     count_system_call();
     if (getsockopt(socket, IPPROTO_TCP, TCP_INFO, &info, &length) != 0) {
-        return UINT32_MAX;
+        return kLocalRoundTrip;
     }
-    return info.tcpi_rtt;
-}
-
-// Connects to one address; 0, ECANCELED, ETIMEDOUT or what connect(2) said.
-int connect_to(const addrinfo& address, milliseconds timeout, int cancel_fd,
-               const std::string& congestion, UniqueFd& out) {
-    UniqueFd fd = UniqueFd::adopt(
-        socket(address.ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP));
-    if (!fd) {
-        return errno;
-    }
-    if (!congestion.empty()) {
-        static_cast<void>(set_algorithm(fd.get(), congestion)); // chosen because it can be set
-    }
-    count_system_call();
-    int error = connect(fd.get(), address.ai_addr, address.ai_addrlen) == 0 ? 0 : errno;
-    if (error == EINPROGRESS) {
-        switch (wait_for_socket(fd.get(), true, cancel_fd, timeout)) {
-        case Wait::ready: error = socket_error(fd.get()); break;
-        case Wait::cancelled: error = ECANCELED; break;
-        case Wait::timed_out: error = ETIMEDOUT; break;
-        }
-    }
-    if (error == 0) {
-        set_common_options(fd.get());
-        out = std::move(fd);
-    }
-    return error;
+    return std::chrono::microseconds{info.tcpi_rtt};
 }
 
 } // namespace
@@ -187,14 +121,14 @@ std::uint16_t local_port(int socket) {
 }
 
 Result<UniqueFd> listen_tcp(const std::string& address, std::uint16_t port) {
-    Result<Addresses> addresses = resolve(address, port, true);
+    Result<SocketAddresses> addresses = resolve(address, port, true);
     if (!addresses) {
         return std::move(addresses).error();
     }
     int error = EADDRNOTAVAIL;
-    for (const addrinfo* one = addresses->get(); one != nullptr; one = one->ai_next) {
+    for (const SocketAddress& one : *addresses) {
         UniqueFd fd;
-        error = listen_on(*one, fd);
+        error = listen_on(one, fd);
         if (error == 0) {
             return fd;
         }
@@ -204,21 +138,21 @@ Result<UniqueFd> listen_tcp(const std::string& address, std::uint16_t port) {
 }
 
 Result<bool> is_loopback(const std::string& address) {
-    Result<Addresses> addresses = resolve(address, 0, true);
+    Result<SocketAddresses> addresses = resolve(address, 0, true);
     if (!addresses) {
         Error error = std::move(addresses).error();
         error.kind = ErrorKind::usage;
         return error;
     }
-    for (const addrinfo* one = addresses->get(); one != nullptr; one = one->ai_next) {
+    for (const SocketAddress& one : *addresses) {
         bool loopback = false;
-        if (one->ai_family == AF_INET) {
+        if (one.family() == AF_INET) {
             sockaddr_in v4{};
-            std::memcpy(&v4, one->ai_addr, sizeof v4);
+            std::memcpy(&v4, &one.storage, sizeof v4);
             loopback = (ntohl(v4.sin_addr.s_addr) >> 24U) == IN_LOOPBACKNET;
-        } else if (one->ai_family == AF_INET6) {
+        } else if (one.family() == AF_INET6) {
             sockaddr_in6 v6{};
-            std::memcpy(&v6, one->ai_addr, sizeof v6);
+            std::memcpy(&v6, &one.storage, sizeof v6);
             loopback = IN6_IS_ADDR_LOOPBACK(&v6.sin6_addr) != 0;
         }
         if (!loopback) {
@@ -238,38 +172,6 @@ Result<UniqueFd> accept_tcp(int listener) {
     return UniqueFd::adopt(fd);
 }
 
-Result<UniqueFd> connect_tcp(const std::string& host, std::uint16_t port, milliseconds timeout,
-                             int cancel_fd, const std::string& congestion) {
-    Result<Addresses> addresses = resolve(host, port, false);
-    if (!addresses) {
-        return std::move(addresses).error();
-    }
-    int remaining = 0;
-    for (const addrinfo* one = addresses->get(); one != nullptr; one = one->ai_next) {
-        ++remaining;
-    }
-    const Clock::time_point deadline = Clock::now() + timeout;
-    std::string where = fmt::format("{}:{}", host, port);
-    int error = EADDRNOTAVAIL;
-    for (const addrinfo* one = addresses->get(); one != nullptr; one = one->ai_next, --remaining) {
-        const auto left = std::chrono::duration_cast<milliseconds>(deadline - Clock::now());
-        UniqueFd fd;
-        error = connect_to(*one, std::max(left / remaining, milliseconds{1}), cancel_fd, congestion,
-                           fd);
-        if (error == 0) {
-            return fd;
-        }
-        if (error == ECANCELED) {
-            return Error{ErrorKind::interrupted, "interrupted while connecting", error};
-        }
-        sockaddr_storage address{};
-        std::memcpy(&address, one->ai_addr, one->ai_addrlen);
-        where = format_address(address, one->ai_addrlen);
-    }
-    const ErrorKind kind = error == ETIMEDOUT ? ErrorKind::timed_out : ErrorKind::network;
-    return system_error(kind, fmt::format("cannot connect to {}", where), error);
-}
-
 void set_common_options(int socket) noexcept {
     set_option(socket, IPPROTO_TCP, TCP_NODELAY, 1);
     set_option(socket, SOL_SOCKET, SO_KEEPALIVE, 1);
@@ -278,7 +180,17 @@ void set_common_options(int socket) noexcept {
     set_option(socket, IPPROTO_TCP, TCP_KEEPCNT, 6);
 }
 
-Result<std::string> choose_congestion(int connected, const std::string& setting) {
+void set_low_water_mark(int socket, std::size_t bytes) noexcept {
+    constexpr std::size_t kMost = INT_MAX;
+    set_option(socket, SOL_SOCKET, SO_RCVLOWAT, static_cast<int>(std::min(bytes, kMost)));
+}
+
+void set_unsent_limit(int socket, std::size_t bytes) noexcept {
+    set_option(socket, IPPROTO_TCP, TCP_NOTSENT_LOWAT,
+               static_cast<int>(std::min(bytes, std::size_t{INT_MAX})));
+}
+
+Result<CongestionChoice> choose_congestion(int connected, const std::string& setting) {
     const UniqueFd probe =
         UniqueFd::adopt(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_TCP));
     if (setting != "auto") {
@@ -290,19 +202,31 @@ Result<std::string> choose_congestion(int connected, const std::string& setting)
                                             setting),
                                 error);
         }
-        return setting;
+        return CongestionChoice{setting, {}};
     }
     const std::string present = congestion_of(connected);
-    const bool paced = present.rfind("bbr", 0) == 0;
-    if (!paced || round_trip_us(connected) >= kLocalRoundTripUs) {
-        return present;
-    }
-    for (const char* const better : {"cubic", "reno"}) {
+    const std::chrono::microseconds round_trip = round_trip_of(connected);
+    for (const std::string_view better : better_congestion(present, round_trip)) {
         if (set_algorithm(probe.get(), better)) {
-            return std::string(better);
+            return CongestionChoice{
+                std::string(better),
+                fmt::format("instead of {}: the round trip is {:.3g} ms", present,
+                            std::chrono::duration<double, std::milli>(round_trip).count())};
         }
     }
-    return present;
+    return CongestionChoice{present, {}};
+}
+
+std::vector<std::string_view> better_congestion(std::string_view present,
+                                                std::chrono::microseconds round_trip) {
+    const bool paced = present.starts_with("bbr");
+    if (round_trip < kLocalRoundTrip && paced) {
+        return {"cubic", "reno"};
+    }
+    if (round_trip >= kLongRoundTrip && !paced) {
+        return {"bbr"};
+    }
+    return {};
 }
 
 TcpProgress tcp_progress(int socket) noexcept {
@@ -314,7 +238,8 @@ TcpProgress tcp_progress(int socket) noexcept {
     socklen_t length = sizeof info;
     count_system_call();
     static_cast<void>(getsockopt(socket, IPPROTO_TCP, TCP_INFO, &info, &length));
-    return {info.tcpi_bytes_acked,
+    return {info.tcpi_bytes_acked, std::chrono::microseconds{info.tcpi_min_rtt},
+            2 * info.tcpi_rwnd_limited > info.tcpi_busy_time,
             info.tcpi_state < kEstablished || info.tcpi_state > kSynReceived};
 }
 

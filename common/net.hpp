@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace sluice {
 
@@ -36,8 +37,10 @@ inline constexpr std::uint16_t kDefaultPort = 7722;
 // The next waiting connection; an Error with error_number EAGAIN where there is none.
 [[nodiscard]] Result<UniqueFd> accept_tcp(int listener);
 
-// Connects to the first address of `host` that answers, giving each its share of `timeout`.
-// Blocks; returns early with kind interrupted once `cancel_fd` (or -1) is readable.
+// Connects to whichever address of `host` answers first; IPv6 and IPv4 are tried side by side, the
+// better one with a head start (RFC 8305; common/connect.hpp). Blocks for `timeout` at most, the
+// look-up of the name included; returns early with kind interrupted once `cancel_fd` (or -1) is
+// readable.
 //
 // `congestion` (empty: the system's) is set before connecting. Afterwards is too late to get rid of
 // BBR: it turns pacing on for the socket, and that stays on under its successor
@@ -50,20 +53,49 @@ inline constexpr std::uint16_t kDefaultPort = 7722;
 // says MSG_MORE), keep-alive probes so that a vanished peer is noticed.
 void set_common_options(int socket) noexcept;
 
-// Picks the congestion control for connections to the peer of `connected`, by name.
+// From now on poll(2) calls the socket readable when it has so many bytes (at least 1), has come to
+// its end, or cannot hold more (SO_RCVLOWAT). Reading takes what there is all the same.
+void set_low_water_mark(int socket, std::size_t bytes) noexcept;
+
+// The socket takes no more once so many bytes wait in it that have never been sent
+// (TCP_NOTSENT_LOWAT); what is under way does not count.
+void set_unsent_limit(int socket, std::size_t bytes) noexcept;
+
+// The congestion control of the connections to a peer.
+struct CongestionChoice {
+    std::string algorithm;
+    std::string reason; // for people: why not the system's; empty where it is, or was asked for
+};
+
+// Chooses it for connections to the peer of `connected`.
 //
-// `setting` is an algorithm, or "auto": the system's choice, unless that is BBR on a path with a
-// round trip below a millisecond (loopback, a local network). There BBR paces with timers, without
-// the fq qdisc even inside TCP, and reaches an eighth of what the path can do; cubic replaces it,
-// or reno, where an unprivileged program may not have cubic
-// (net.ipv4.tcp_allowed_congestion_control). On long paths BBR is the better choice and stays. An
-// unknown or forbidden algorithm that was asked for by name is an error of kind usage.
-[[nodiscard]] Result<std::string> choose_congestion(int connected, const std::string& setting);
+// `setting` is an algorithm, or "auto": by the round trip that was measured while connecting.
+// - Below kLocalRoundTrip (loopback, a local network) the system's, unless that is BBR, which paces
+//   with timers, without the fq qdisc even inside TCP, and reaches an eighth of what the path can
+//   do; then cubic, or reno.
+// - From kLongRoundTrip on BBR: what is lost on a long path is not always a sign that the path is
+//   full, but cubic and reno slow down for it all the same (at 80 ms and 0.1 % to 6 Mbit/s a
+//   connection, whatever the path can carry), and take long to come back.
+// - In between the system's.
+// What this program may not have (net.ipv4.tcp_allowed_congestion_control) is passed over: in the
+// end it is the system's. An unknown or forbidden algorithm that was asked for by name is an error
+// of kind usage.
+inline constexpr std::chrono::microseconds kLocalRoundTrip{1'000};
+inline constexpr std::chrono::microseconds kLongRoundTrip{10'000};
+[[nodiscard]] Result<CongestionChoice> choose_congestion(int connected, const std::string& setting);
+
+// The algorithms that "auto" prefers to `present`, the best first; empty: none. Pure.
+[[nodiscard]] std::vector<std::string_view> better_congestion(std::string_view present,
+                                                              std::chrono::microseconds round_trip);
 
 // How a connection gets on (TCP_INFO, struct tcp_info in linux/tcp.h).
 struct TcpProgress {
-    std::uint64_t acknowledged_bytes = 0; // that the peer's kernel has taken, since it began
-    bool closed = false;                  // it was reset, has timed out, or the peer has ended it
+    std::uint64_t acknowledged_bytes = 0;    // that the peer's kernel has taken, since it began
+    std::chrono::microseconds round_trip{0}; // the shortest lately
+    // The receiver's window has been what limited it, for most of the time it had something to
+    // send.
+    bool receiver_limited = false;
+    bool closed = false; // it was reset, has timed out, or the peer has ended it
 };
 [[nodiscard]] TcpProgress tcp_progress(int socket) noexcept;
 

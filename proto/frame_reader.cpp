@@ -3,8 +3,30 @@
 #include "proto/wire.hpp"
 
 #include <cassert>
+#include <memory>
+#include <utility>
 
 namespace sluice::proto {
+
+namespace {
+
+// A batch is the largest of all.
+constexpr std::size_t kLargeBodyBytes = kBatchHeaderBytes - kFrameHeaderBytes + kMaxBatchBytes;
+
+// What the last reader of this thread that had a large body has given back. Its pages are warm, and
+// in use they are one reader's only.
+std::unique_ptr<std::byte[]>& spare_body() noexcept {
+    thread_local std::unique_ptr<std::byte[]> spare;
+    return spare;
+}
+
+std::unique_ptr<std::byte[]> take_large_body() {
+    std::unique_ptr<std::byte[]> body = std::move(spare_body());
+    // Not cleared: pages that nothing is written to take no memory.
+    return body ? std::move(body) : std::make_unique_for_overwrite<std::byte[]>(kLargeBodyBytes);
+}
+
+} // namespace
 
 FrameReader::FrameReader(Role role, bool expect_preamble)
     : state_(expect_preamble ? State::preamble : State::header), role_(role) {}
@@ -13,7 +35,10 @@ std::span<std::byte> FrameReader::space() noexcept {
     switch (state_) {
     case State::preamble: return std::span(head_).first(kPreambleBytes).subspan(filled_);
     case State::header: return std::span(head_).first(kFrameHeaderBytes).subspan(filled_);
-    case State::body: return std::span(body_).first(body_length_).subspan(filled_);
+    case State::body: {
+        std::byte* const memory = large_body_ ? large_body_.get() : small_body_.data();
+        return std::span(memory, body_length_).subspan(filled_);
+    }
     case State::ready: break;
     }
     return {};
@@ -60,15 +85,16 @@ Fault FrameReader::header_complete() {
     type_ = type;
     body_length_ = length;
     filled_ = 0;
-    if (body_.size() < length)
-        body_.resize(length);
+    assert(length <= kLargeBodyBytes);
+    if (length > small_body_.size())
+        large_body_ = take_large_body();
     state_ = State::body;
     return length == 0 ? body_complete() : Fault::none;
 }
 
 Fault FrameReader::body_complete() {
     const auto header = std::span(head_).first<kFrameHeaderBytes>();
-    if (!frame_is_intact(header, ByteView(body_).first(body_length_)))
+    if (!frame_is_intact(header, body_memory()))
         return Fault::corrupted;
     state_ = State::ready;
     return Fault::none;
@@ -76,13 +102,15 @@ Fault FrameReader::body_complete() {
 
 ByteView FrameReader::body() const noexcept {
     assert(frame_ready());
-    return ByteView(body_).first(body_length_);
+    return body_memory();
 }
 
 void FrameReader::next() noexcept {
     assert(frame_ready());
     state_ = State::header;
     filled_ = 0;
+    if (large_body_)
+        spare_body() = std::move(large_body_);
 }
 
 } // namespace sluice::proto

@@ -5,6 +5,9 @@
 // that follows a frame is still in the socket, untouched, for splice(2). One reader per connection;
 // not thread-safe; no I/O of its own.
 //
+// Memory for a large body is taken only while such a frame is being read, and readers of one thread
+// hand it on to each other: many connections at rest take none.
+//
 //     while (!reader.frame_ready()) {
 //         auto space = reader.space();
 //         ssize_t got = recv(fd, space.data(), space.size(), 0);
@@ -18,6 +21,7 @@
 
 #include <algorithm>
 #include <array>
+#include <memory>
 #include <span>
 
 namespace sluice::proto {
@@ -44,7 +48,7 @@ public:
     [[nodiscard]] bool frame_ready() const noexcept { return state_ == State::ready; }
     [[nodiscard]] FrameType type() const noexcept { return type_; }
     [[nodiscard]] ByteView body() const noexcept;
-    // Forgets the current frame and waits for the next. The body's memory is kept for reuse.
+    // Forgets the current frame and waits for the next.
     void next() noexcept;
 
     // Whether the stream may end here: not inside a preamble or a frame.
@@ -54,7 +58,12 @@ public:
 
 private:
     enum class State : std::uint8_t { preamble, header, body, ready };
+    // Enough for whatever is not many things in one frame.
+    static constexpr std::size_t kSmallBodyBytes = 512;
 
+    [[nodiscard]] std::span<const std::byte> body_memory() const noexcept {
+        return {large_body_ ? large_body_.get() : small_body_.data(), body_length_};
+    }
     [[nodiscard]] Fault header_complete();
     [[nodiscard]] Fault body_complete();
 
@@ -62,7 +71,8 @@ private:
     Role role_;
     FrameType type_ = FrameType::error;
     std::array<std::byte, std::max(kPreambleBytes, kFrameHeaderBytes)> head_{};
-    Bytes body_;
+    std::array<std::byte, kSmallBodyBytes> small_body_{};
+    std::unique_ptr<std::byte[]> large_body_; // for any body; null where it is not needed
     std::size_t body_length_ = 0;
     std::size_t filled_ = 0; // of the current preamble, header or body
 };

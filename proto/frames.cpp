@@ -25,7 +25,7 @@ constexpr std::size_t kCountBytes = sizeof(std::uint16_t);
 constexpr std::size_t kTextBytes = string_bytes(kMaxTextBytes);
 constexpr std::size_t kPathBytes = string_bytes(kMaxPathBytes);
 
-constexpr std::size_t kWelcomeBytes = kTokenBytes + sizeof(std::uint32_t) + kCountBytes +
+constexpr std::size_t kWelcomeBytes = kTokenBytes + 2 * sizeof(std::uint32_t) + kCountBytes +
                                       kMaxRoots * sizeof(std::uint16_t) + kTextBytes;
 constexpr std::size_t kVerdictBytes = kIdBytes + kCountBytes + (kMaxOfferEntries + 7) / 8;
 constexpr std::size_t kFileErrorBytes = 1 + sizeof(std::int32_t) + kPathBytes + kTextBytes;

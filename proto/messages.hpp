@@ -97,9 +97,14 @@ struct Open {
     std::string_view software; // for the log, e.g. "sluice 0.1.0"
 };
 
+// Welcome::flags.
+inline constexpr std::uint32_t kWelcomeDiscards = 1U << 0; // nothing that is received is kept
+inline constexpr std::uint32_t kWelcomeKnownFlags = kWelcomeDiscards;
+
 struct Welcome {
-    Token token{};                    // names the session to its data connections
-    std::uint32_t timeout_ms = 0;     // the receiver gives up a sender that is silent for so long
+    Token token{};                // names the session to its data connections
+    std::uint32_t timeout_ms = 0; // the receiver gives up a sender that is silent for so long
+    std::uint32_t flags = 0;
     std::vector<std::uint16_t> fresh; // indices into Open::roots under which nothing exists yet
     std::string_view software;
 };

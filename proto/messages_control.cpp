@@ -95,6 +95,7 @@ void encode(const Welcome& message, Bytes& out) {
     FrameWriter writer(FrameType::welcome, out);
     writer.bytes(message.token);
     writer.u32(message.timeout_ms);
+    writer.u32(message.flags);
     writer.u16(static_cast<std::uint16_t>(message.fresh.size()));
     for (const std::uint16_t index : message.fresh)
         writer.u16(index);
@@ -106,6 +107,8 @@ Fault decode(ByteView body, Welcome& out) {
     BodyReader reader(body);
     out.token = reader.token();
     out.timeout_ms = reader.u32();
+    out.flags = reader.u32();
+    reader.require((out.flags & ~kWelcomeKnownFlags) == 0, Fault::bad_value);
     const std::size_t fresh = reader.count(0, kMaxRoots, sizeof(std::uint16_t));
     out.fresh.clear();
     out.fresh.reserve(fresh);

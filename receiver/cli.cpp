@@ -42,6 +42,8 @@ cxxopts::Options describe_options() {
         "how long what a broken session left is kept for its sender to come back (s, m, h, d; 0: "
         "not at all)",
         cxxopts::value<std::string>()->default_value("7d"), "TIME");
+    options.add_options("Benchmark")(
+        "discard", "drop what arrives, verified where asked; DIRECTORY is neither needed nor used");
     options.add_options("Limits")("max-sessions", "sessions at a time",
                                   cxxopts::value<std::string>()->default_value("256"), "N")(
         "min-free", "refuse data that would leave less than SIZE free (K, M, G, T)",
@@ -110,6 +112,18 @@ std::optional<std::string> read_values(const cxxopts::ParseResult& parsed,
     return std::nullopt;
 }
 
+// What is asked for besides --discard and cannot be had with it.
+std::optional<std::string> check_discard(const cxxopts::ParseResult& parsed) {
+    if (parsed.count("discard") != 0) {
+        for (const char* const name : {"fsync", "digests", "keep-partial", "min-free"}) {
+            if (parsed.count(name) != 0) {
+                return fmt::format("--discard stores nothing: leave out --{}", name);
+            }
+        }
+    }
+    return std::nullopt;
+}
+
 } // namespace
 
 std::variant<ReceiverCommand, ReceiverExit> parse_receiver_command(int argc, char** argv) {
@@ -118,8 +132,8 @@ std::variant<ReceiverCommand, ReceiverExit> parse_receiver_command(int argc, cha
     try {
         const cxxopts::ParseResult parsed = options.parse(argc, argv);
         if (parsed.count("help") != 0) {
-            return ReceiverExit{ExitCode::done,
-                                options.help({"Listening", "Receiving", "Limits", "Output"})};
+            return ReceiverExit{ExitCode::done, options.help({"Listening", "Receiving", "Limits",
+                                                              "Benchmark", "Output"})};
         }
         if (parsed.count("version") != 0) {
             return ReceiverExit{ExitCode::done, fmt::format("{} {}\n", kProgram, kVersionNumber)};
@@ -130,11 +144,17 @@ std::variant<ReceiverCommand, ReceiverExit> parse_receiver_command(int argc, cha
         const auto directories = parsed.count("directory") != 0
                                      ? parsed["directory"].as<std::vector<std::string>>()
                                      : std::vector<std::string>{};
-        if (directories.size() != 1) {
-            return usage_error(directories.empty() ? "which DIRECTORY shall things land in?"
-                                                   : "only one DIRECTORY can be served");
+        command.options.discard = parsed.count("discard") != 0;
+        if (directories.size() > 1) {
+            return usage_error("only one DIRECTORY can be served");
         }
-        command.options.directory = directories.front();
+        if (directories.empty() && !command.options.discard) {
+            return usage_error("which DIRECTORY shall things land in?");
+        }
+        if (auto error = check_discard(parsed); error) {
+            return usage_error(*error);
+        }
+        command.options.directory = directories.empty() ? std::string{} : directories.front();
         command.options.insecure = parsed.count("insecure") != 0;
         command.options.sync = parsed.count("fsync") != 0;
         command.options.once = parsed.count("once") != 0;

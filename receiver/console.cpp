@@ -28,7 +28,10 @@ std::string describe_paths(const PathBytes& bytes) {
 
 class ConsoleObserver : public ReceiverObserver {
 public:
-    void listening(const std::string& address) override {
+    void listening(const std::string& address, bool discards) override {
+        if (discards) {
+            log_info("discarding what arrives: nothing is stored");
+        }
         // Scripts wait for this line, so it comes bare, and with --quiet, too.
         std::fputs(fmt::format("listening on {}\n", address).c_str(), stderr);
     }
@@ -52,8 +55,9 @@ public:
             return;
         }
         log_info(fmt::format(
-            "session {} from {}: {} file(s) stored, {} unchanged, {} failed; {} in {}, CPU {}",
-            report.serial, report.peer, format_count(report.files), format_count(report.unchanged),
+            "session {} from {}: {} file(s) {}, {} unchanged, {} failed; {} in {}, CPU {}",
+            report.serial, report.peer, format_count(report.files),
+            report.discarded ? "received and discarded" : "stored", format_count(report.unchanged),
             format_count(report.failed), describe_paths(report.bytes),
             format_seconds(report.seconds),
             format_seconds(static_cast<double>(report.usage.cpu_us) / 1e6)));
@@ -64,9 +68,9 @@ public:
 
 class JsonObserver final : public ConsoleObserver {
 public:
-    void listening(const std::string& address) override {
-        ConsoleObserver::listening(address);
-        write({{"event", "listening"}, {"address", address}});
+    void listening(const std::string& address, bool discards) override {
+        ConsoleObserver::listening(address, discards);
+        write({{"event", "listening"}, {"address", address}, {"discards", discards}});
     }
 
     void session_started(std::uint64_t serial, const std::string& peer) override {
@@ -100,6 +104,7 @@ public:
                {"peer", report.peer},
                {"destination", report.destination},
                {"dry_run", report.dry_run},
+               {"discarded", report.discarded},
                {"exit_code", static_cast<int>(code)},
                {"error", report.failure ? nlohmann::ordered_json(report.failure->message)
                                         : nlohmann::ordered_json(nullptr)},

@@ -83,8 +83,7 @@ void ControlConnection::open(proto::ByteView body) {
     destination_ = escape(request.destination);
     sender_retry_ = std::chrono::milliseconds(request.retry_ms);
     dry_run_ = (request.flags & proto::kOpenDryRun) != 0;
-    Result<std::unique_ptr<Store>> store =
-        Store::open(settings_.root, session_->serial(), request, settings_.storage);
+    Result<std::unique_ptr<Storage>> store = settings_.open_storage(session_->serial(), request);
     if (!store) {
         fail(store.error());
         return;
@@ -107,6 +106,7 @@ void ControlConnection::welcome() {
     proto::Welcome welcome;
     welcome.token = session_->token();
     welcome.timeout_ms = static_cast<std::uint32_t>(settings_.timeout.count());
+    welcome.flags = session_->store().discards() ? proto::kWelcomeDiscards : 0U;
     welcome.fresh = session_->store().fresh_roots();
     welcome.software = kSoftwareName;
     proto::encode(welcome, out_);

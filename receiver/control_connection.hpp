@@ -20,7 +20,6 @@
 #include "receiver/farewell.hpp"
 #include "receiver/options.hpp"
 #include "receiver/session.hpp"
-#include "receiver/work_area.hpp"
 #include "receiver/worker.hpp"
 
 #include <chrono>
@@ -45,8 +44,10 @@ public:
 
     // What all sessions of a receiver share. Borrowed; `chores` is stopped before the workers go.
     struct Settings {
-        const ReceiverRoot& root;
-        StorePolicy storage;
+        // Where what a session brings goes; an Error refuses the session.
+        std::function<Result<std::unique_ptr<Storage>>(std::uint64_t serial,
+                                                       const proto::Open& request)>
+            open_storage;
         std::chrono::milliseconds timeout; // a sender that is silent for so long is gone; 0: never
         JobPool& chores;                   // for what may take long
         DigestFile* digests;               // null: not wanted
@@ -79,7 +80,7 @@ private:
     [[nodiscard]] proto::Fault on_file_end();
     [[nodiscard]] proto::Fault on_error();
     void welcome();
-    void file_ended(const Store::EndedFile& ended);
+    void file_ended(const Storage::EndedFile& ended);
     void on_published(const Status& published);
     // Runs `work` on another thread, and `then` on this one if the connection is still there.
     void run_aside(std::function<void(Session&)> work, std::function<void()> then);

@@ -15,7 +15,7 @@ namespace sluice {
 namespace {
 
 // What was received is published: whatever goes wrong here is a matter of this side only.
-void list_digests(Store& store, DigestFile& file, const ControlConnection::Callbacks& tell) {
+void list_digests(Storage& store, DigestFile& file, const ControlConnection::Callbacks& tell) {
     DigestFile::Lines lines;
     std::uint64_t left_out = 0;
     std::uint64_t odd_names = 0;
@@ -76,7 +76,7 @@ proto::Fault ControlConnection::on_file_end() {
     }
     // Waits for the disk.
     ++files_ending_;
-    const auto ended = std::make_shared<Store::EndedFile>();
+    const auto ended = std::make_shared<Storage::EndedFile>();
     run_aside(
         [ended, id = message.file_id](Session& session) {
             DirectoryCache directories(2);
@@ -86,7 +86,7 @@ proto::Fault ControlConnection::on_file_end() {
     return proto::Fault::none;
 }
 
-void ControlConnection::file_ended(const Store::EndedFile& ended) {
+void ControlConnection::file_ended(const Storage::EndedFile& ended) {
     --files_ending_;
     if (ended.problem) {
         session_->file_failed(ended.path, *ended.problem);

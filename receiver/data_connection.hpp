@@ -8,6 +8,7 @@
 // acknowledged. Only bytes that break the protocol end the session.
 #pragma once
 
+#include "common/digest.hpp"
 #include "common/loop.hpp"
 #include "common/unique_fd.hpp"
 #include "proto/frame_reader.hpp"
@@ -22,7 +23,7 @@ namespace sluice {
 
 class DataConnection final : public Connection {
 public:
-    // `number`: as the sender calls it.
+    // `number`: as the sender calls it. The worker expects the connection.
     DataConnection(Worker& worker, std::shared_ptr<Session> session, UniqueFd socket,
                    std::uint32_t number);
     ~DataConnection() override;
@@ -53,9 +54,13 @@ private:
     void on_lost(); // or ended
 
     void pump();
+    [[nodiscard]] Step take_bytes(const Payload& payload, std::uint64_t wanted);
+    // The socket is empty, and so many bytes of a frame or payload are yet to come.
+    void await_bytes(std::uint64_t missing);
     void note_fallback(const LargeFile& file); // for -v
     // All bytes of it have come.
     [[nodiscard]] proto::Fault extent_complete(const Arriving& extent, proto::Encoding encoding);
+    [[nodiscard]] proto::Fault verify(const Arriving& extent, std::uint64_t length);
     void file_dies(LargeFile& file, const StoreProblem& problem);
     // Ends this connection; an extent that is under way is lost.
     void close();
@@ -68,10 +73,14 @@ private:
     proto::FrameReader reader_;
     std::variant<AwaitFrame, Payload, Blocks, Ended> state_;
     std::uint64_t budget_bytes_ = 0; // left in this turn
+    std::uint64_t received_ = 0;     // in earlier turns
     PathBytes bytes_;                // of this turn
+    std::size_t low_water_mark_ = 1; // of the socket
     bool joined_ = false;
     bool closed_ = false;
     bool fallback_noted_ = false;
+    // Of the bytes of the present payload, where they have to be hashed as they come; else null.
+    std::unique_ptr<Digester> digester_;
     Poll poll_;
 };
 

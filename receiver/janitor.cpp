@@ -30,7 +30,7 @@ void Janitor::stop() {
     }
 }
 
-void Janitor::dispose(std::unique_ptr<Store> store) {
+void Janitor::dispose(std::unique_ptr<Storage> store) {
     {
         const std::scoped_lock lock(mutex_);
         if (!stopping_ && has_thread()) {
@@ -65,12 +65,12 @@ void Janitor::run() {
         if (stopping_ && stores_.empty()) {
             return;
         }
-        std::deque<std::unique_ptr<Store>> stores = std::move(stuck_);
+        std::deque<std::unique_ptr<Storage>> stores = std::move(stuck_);
         stuck_.clear();
         std::move(stores_.begin(), stores_.end(), std::back_inserter(stores));
         stores_.clear();
         lock.unlock();
-        for (std::unique_ptr<Store>& store : stores) {
+        for (std::unique_ptr<Storage>& store : stores) {
             if (!store->abandon()) {
                 stuck_.push_back(std::move(store));
             }

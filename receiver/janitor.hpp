@@ -2,7 +2,7 @@
 // worker should wait for it.
 #pragma once
 
-#include "receiver/store.hpp"
+#include "receiver/storage.hpp"
 
 #include <condition_variable>
 #include <deque>
@@ -25,7 +25,7 @@ public:
     void stop();
 
     // Thread-safe. Where no thread can be had the caller's own does the work.
-    void dispose(std::unique_ptr<Store> store);
+    void dispose(std::unique_ptr<Storage> store);
 
 private:
     void run();
@@ -33,9 +33,9 @@ private:
 
     std::mutex mutex_;
     std::condition_variable wake_;
-    std::deque<std::unique_ptr<Store>> stores_; // guarded by mutex_
-    bool stopping_ = false;                     // guarded by mutex_
-    std::deque<std::unique_ptr<Store>> stuck_;  // tried again with the next; the thread's own
+    std::deque<std::unique_ptr<Storage>> stores_; // guarded by mutex_
+    bool stopping_ = false;                       // guarded by mutex_
+    std::deque<std::unique_ptr<Storage>> stuck_;  // tried again with the next; the thread's own
     std::thread thread_; // started with the first work; guarded by mutex_ until stop()
 };
 

@@ -20,6 +20,9 @@ struct LargeFile {
         : id(first.file_id), path(first.path), size(first.file_size),
           mode(first.mode & kKeptModeBits), mtime(first.mtime), version(first.version) {}
 
+    // What its bytes are written to.
+    [[nodiscard]] int target() const noexcept { return fd ? fd.get() : shared_fd; }
+
     const std::uint64_t id;
     const std::string path; // on the wire
     const std::uint64_t size;
@@ -29,6 +32,7 @@ struct LargeFile {
 
     // Set before the first extent is written.
     UniqueFd fd;
+    int shared_fd = -1;      // where there is none of its own: what takes the bytes, borrowed
     bool staged = false;     // it lies under its own name in the staged tree ...
     std::string stored_path; // ... which is this; otherwise where it will go
     std::string work_name;   // its name among the session's files, where it is not staged

@@ -13,6 +13,7 @@ namespace sluice {
 
 struct ReceiverOptions {
     std::string directory; // everything lands below it; must exist
+    bool discard = false;  // keep nothing: then there need be no directory
     std::string listen_address = "127.0.0.1";
     std::uint16_t port = kDefaultPort; // 0: any free one
     bool once = false;                 // serve one session, then stop with its result

@@ -6,8 +6,10 @@
 #include "common/unique_fd.hpp"
 #include "receiver/control_connection.hpp"
 #include "receiver/data_connection.hpp"
+#include "receiver/discarder.hpp"
 #include "receiver/janitor.hpp"
 #include "receiver/lobby.hpp"
+#include "receiver/store.hpp"
 
 #include <algorithm>
 #include <cerrno>
@@ -68,6 +70,9 @@ struct Receiver::Impl {
         janitor.stop();
     }
 
+    Status open_directory();
+    Result<std::unique_ptr<Storage>> open_storage(std::uint64_t serial,
+                                                  const proto::Open& request) const;
     void accept_all();
     Status admit(UniqueFd& socket, proto::Role role, proto::FrameType type, proto::ByteView body);
     Status admit_control(UniqueFd& socket, proto::ByteView body);
@@ -78,13 +83,15 @@ struct Receiver::Impl {
     void forget_directories(std::uint64_t serial) const;
     void start_successor(std::uint64_t serial);
     void finish_once(const SessionReport& report);
-    void dispose(std::unique_ptr<Store> store, bool keep);
+    void dispose(std::unique_ptr<Storage> store, bool keep);
     void sweep_if_due();
     void on_stop();
     void abandon_sessions();
     Worker& worker_for(const Session& session, unsigned stream) {
         return *workers[(session.serial() + stream) % workers.size()];
     }
+
+    Worker& worker_for_data(const Session& session, unsigned stream);
 
     const ReceiverOptions options;
     ReceiverObserver& observer;
@@ -129,31 +136,18 @@ Status Receiver::start() {
     }
     if (!*loopback && !impl.options.insecure) {
         return Error{ErrorKind::refused,
-                     fmt::format("refusing to listen on {}: anyone who can reach it could write "
-                                 "into {}; pass --insecure if the network is trusted",
+                     fmt::format("refusing to listen on {}: anyone who can reach it could {}; pass "
+                                 "--insecure if the network is trusted",
                                  escape(impl.options.listen_address),
-                                 escape(impl.options.directory))};
+                                 impl.options.discard
+                                     ? std::string("send to it")
+                                     : "write into " + escape(impl.options.directory))};
     }
     raise_descriptor_limit();
-    Result<ReceiverRoot> root = open_root(impl.options.directory);
-    if (!root) {
-        return std::move(root).error();
-    }
-    impl.root = std::move(*root);
-    Result<std::size_t> swept = sweep_work_area(impl.root, impl.options.keep_partial);
-    if (!swept) {
-        return std::move(swept).error();
-    }
-    if (*swept > 0) {
-        impl.observer.notice(
-            fmt::format("removed what {} interrupted session(s) had left", *swept));
-    }
-    if (!impl.options.digests_file.empty()) {
-        Result<DigestFile> digests = DigestFile::open(impl.options.digests_file);
-        if (!digests) {
-            return std::move(digests).error();
+    if (!impl.options.discard) {
+        if (Status opened = impl.open_directory(); !opened) {
+            return opened;
         }
-        impl.digests.emplace(std::move(*digests));
     }
     Result<UniqueFd> listener = listen_tcp(impl.options.listen_address, impl.options.port);
     if (!listener) {
@@ -174,6 +168,43 @@ Status Receiver::start() {
         return system_error(ErrorKind::file_io, "cannot start a thread", error.code().value());
     }
     return ok();
+}
+
+Status Receiver::Impl::open_directory() {
+    Result<ReceiverRoot> opened = open_root(options.directory);
+    if (!opened) {
+        return std::move(opened).error();
+    }
+    root = std::move(*opened);
+    Result<std::size_t> swept = sweep_work_area(root, options.keep_partial);
+    if (!swept) {
+        return std::move(swept).error();
+    }
+    if (*swept > 0) {
+        observer.notice(fmt::format("removed what {} interrupted session(s) had left", *swept));
+    }
+    if (!options.digests_file.empty()) {
+        Result<DigestFile> list = DigestFile::open(options.digests_file);
+        if (!list) {
+            return std::move(list).error();
+        }
+        digests.emplace(std::move(*list));
+    }
+    return ok();
+}
+
+Result<std::unique_ptr<Storage>> Receiver::Impl::open_storage(std::uint64_t serial,
+                                                              const proto::Open& request) const {
+    if (options.discard) {
+        return Discarder::open(request);
+    }
+    const StorePolicy policy{options.min_free_bytes, options.sync,
+                             options.keep_partial.count() != 0, digests.has_value()};
+    Result<std::unique_ptr<Store>> store = Store::open(root, serial, request, policy);
+    if (!store) {
+        return std::move(store).error();
+    }
+    return std::unique_ptr<Storage>(std::move(*store));
 }
 
 ExitCode Receiver::run(bool handle_signals) {
@@ -201,7 +232,7 @@ ExitCode Receiver::run(bool handle_signals) {
     impl.listener_poll = std::make_unique<Poll>(impl.loop, impl.listener.get(),
                                                 [&impl](Readiness) { impl.accept_all(); });
     impl.listener_poll->wait_for({true, false});
-    impl.observer.listening(impl.address);
+    impl.observer.listening(impl.address, impl.options.discard);
     impl.loop.run();
     impl.listener_poll.reset();
     impl.timer.reset();
@@ -274,7 +305,7 @@ void Receiver::Impl::start_session(const proto::Token& run, UniqueFd socket, pro
     auto session = std::make_shared<Session>(++last_serial, random_token(), run,
                                              peer_address(socket.get()), *hashing);
     session->set_disposer(
-        [this, serial = session->serial()](std::unique_ptr<Store> store, bool keep) {
+        [this, serial = session->serial()](std::unique_ptr<Storage> store, bool keep) {
             dispose(std::move(store), keep);
             loop.post([this, serial] {
                 forget_directories(serial);
@@ -307,19 +338,30 @@ void Receiver::Impl::start_session(const proto::Token& run, UniqueFd socket, pro
         callbacks.ended = [this, session](const SessionReport& report) {
             loop.post([this, session, report] { session_ended(session, report); });
         };
-        const ControlConnection::Settings settings{root,
-                                                   {options.min_free_bytes, options.sync,
-                                                    options.keep_partial.count() != 0,
-                                                    digests.has_value()},
-                                                   options.timeout,
-                                                   *chores,
-                                                   digests ? &*digests : nullptr};
+        const ControlConnection::Settings settings{
+            [this](std::uint64_t serial, const proto::Open& open) {
+                return open_storage(serial, open);
+            },
+            options.timeout, *chores, digests ? &*digests : nullptr};
         auto connection = std::make_unique<ControlConnection>(
             worker, session, std::move(*handed_over), settings, std::move(callbacks));
         ControlConnection& control = *connection;
         worker.add(std::move(connection));
         control.open(request);
     });
+}
+
+// The one that has the fewest; of several the streams of a session get different ones, and the
+// first not that of the control connection, which has little to do, but without delay.
+Worker& Receiver::Impl::worker_for_data(const Session& session, unsigned stream) {
+    Worker* chosen = &worker_for(session, 1U + stream);
+    for (unsigned other = 1; other < workers.size(); ++other) {
+        Worker& candidate = worker_for(session, 1U + stream + other);
+        if (candidate.data_connections() < chosen->data_connections()) {
+            chosen = &candidate;
+        }
+    }
+    return *chosen;
 }
 
 Status Receiver::Impl::admit_data(UniqueFd& socket, proto::ByteView body) {
@@ -333,8 +375,8 @@ Status Receiver::Impl::admit_data(UniqueFd& socket, proto::ByteView body) {
                      std::string(proto::describe(proto::Fault::unknown_session))};
     }
     auto handed_over = std::make_shared<UniqueFd>(std::move(socket));
-    // The control connection has little to do: the first stream gets the other worker.
-    Worker& worker = worker_for(*session, 1U + join.stream);
+    Worker& worker = worker_for_data(*session, join.stream);
+    worker.expect_data_connection();
     worker.post([session, handed_over, &worker, number = join.connection] {
         worker.add(
             std::make_unique<DataConnection>(worker, session, std::move(*handed_over), number));
@@ -372,7 +414,7 @@ void Receiver::Impl::session_ended(const std::shared_ptr<Session>& session,
 
 void Receiver::Impl::sweep_if_due() {
     const auto now = std::chrono::steady_clock::now();
-    if (now - last_sweep < kSweepInterval) {
+    if (options.discard || now - last_sweep < kSweepInterval) {
         return;
     }
     last_sweep = now;
@@ -413,11 +455,11 @@ void Receiver::Impl::finish_once(const SessionReport& report) {
 }
 
 // On whatever thread used the session last.
-void Receiver::Impl::dispose(std::unique_ptr<Store> store, bool keep) {
+void Receiver::Impl::dispose(std::unique_ptr<Storage> store, bool keep) {
     if (keep && options.keep_partial.count() != 0) {
         store->touch();
         store.reset(); // closes what it holds open, and with that unlocks it
-    } else if (store) {
+    } else if (store && !store->discards()) {
         janitor.dispose(std::move(store));
     }
 }

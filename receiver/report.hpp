@@ -27,6 +27,7 @@ struct SessionReport {
     Usage usage;
     double seconds = 0;
     bool dry_run = false;
+    bool discarded = false; // nothing of it was kept, whatever the counts above say
     // How long its sender will try to come back if the connection was lost.
     std::chrono::milliseconds sender_retry{0};
 };
@@ -35,7 +36,8 @@ struct SessionReport {
 class ReceiverObserver {
 public:
     virtual ~ReceiverObserver() = default;
-    virtual void listening(const std::string& address) = 0;
+    // `discards`: ReceiverOptions::discard.
+    virtual void listening(const std::string& address, bool discards) = 0;
     virtual void session_started(std::uint64_t serial, const std::string& peer) = 0;
     // `path` and `reason` are escaped.
     virtual void file_failed(std::uint64_t serial, const std::string& path,

@@ -45,7 +45,7 @@ Session::~Session() {
     }
 }
 
-void Session::set_store(std::unique_ptr<Store> store, bool verify) {
+void Session::set_store(std::unique_ptr<Storage> store, bool verify) {
     store_ = std::move(store);
     verify_ = verify;
 }
@@ -143,6 +143,7 @@ void Session::acknowledge(std::uint64_t id) {
 }
 
 proto::Fault Session::verify(std::uint64_t id, const ArrivedExtent& extent) {
+    std::optional<Check> complete;
     {
         const std::scoped_lock lock(mutex_);
         if (checks_.size() >= proto::kMaxUnacknowledged) {
@@ -157,6 +158,19 @@ proto::Fault Session::verify(std::uint64_t id, const ArrivedExtent& extent) {
             early_digests_.erase(early);
         }
         ++connections_[extent.connection].unverified;
+        if (extent.digest) {
+            added->second.actual = RangeDigest{*extent.digest, extent.length, 0};
+            if (added->second.expected) {
+                complete = added->second;
+                checks_.erase(added);
+            }
+        }
+    }
+    if (extent.digest) {
+        if (complete) {
+            settle(id, *complete);
+        }
+        return proto::Fault::none;
     }
     hashing_.post([self = shared_from_this(), id, file = extent.file->fd.get(),
                    offset = extent.offset,
@@ -348,6 +362,7 @@ SessionReport Session::report() const {
     report.seconds =
         std::chrono::duration<double>(std::chrono::steady_clock::now() - started_).count();
     if (store_) {
+        report.discarded = store_->discards();
         const StoreCounts& counts = store_->counts();
         report.files = counts.files.load();
         report.unchanged = counts.unchanged.load();

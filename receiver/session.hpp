@@ -1,6 +1,6 @@
 // What the connections of one session share, whatever worker they live on.
 //
-// Thread-safe. The control connection is the session: it creates the Store, and when it ends, the
+// Thread-safe. The control connection is the session: it creates the Storage, and when it ends, the
 // session has ended. Data connections come and go. Whoever learns something that the sender must
 // be told leaves it here and wakes the control connection on its own worker.
 #pragma once
@@ -10,7 +10,7 @@
 #include "common/usage.hpp"
 #include "proto/messages.hpp"
 #include "receiver/report.hpp"
-#include "receiver/store.hpp"
+#include "receiver/storage.hpp"
 
 #include <atomic>
 #include <chrono>
@@ -52,11 +52,12 @@ public:
     [[nodiscard]] const std::string& peer() const noexcept { return peer_; }
 
     // The control connection's part, before any data connection may join.
-    void set_store(std::unique_ptr<Store> store, bool verify);
-    [[nodiscard]] Store& store() noexcept { return *store_; }
-    // Called, on any thread, when the session is over and nobody uses it any more: where its Store
-    // goes (null, where it never had one). `keep`: a later session could go on with what is left.
-    using Dispose = std::function<void(std::unique_ptr<Store> store, bool keep)>;
+    void set_store(std::unique_ptr<Storage> store, bool verify);
+    [[nodiscard]] Storage& store() noexcept { return *store_; }
+    // Called, on any thread, when the session is over and nobody uses it any more: where its
+    // storage goes (null, where it never had one). `keep`: a later session could go on with what is
+    // left.
+    using Dispose = std::function<void(std::unique_ptr<Storage> store, bool keep)>;
     void set_disposer(Dispose dispose);
     // Called, on any thread, when there is news for the control connection. There may be some
     // already.
@@ -81,6 +82,8 @@ public:
         std::uint64_t offset = 0;
         std::uint64_t length = 0;
         std::uint32_t connection = 0;
+        // Of its bytes, where it was computed as they came; else they are read back for it.
+        std::optional<Digest> digest = std::nullopt;
     };
     [[nodiscard]] proto::Fault verify(std::uint64_t id, const ArrivedExtent& extent);
     [[nodiscard]] proto::Fault expect(const proto::Digests& digests);
@@ -138,7 +141,7 @@ private:
     const std::string peer_;
     JobPool& hashing_;
     const std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
-    std::unique_ptr<Store> store_;
+    std::unique_ptr<Storage> store_;
     bool verify_ = false;
     Dispose dispose_;
     SharedUsage usage_;

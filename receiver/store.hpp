@@ -7,21 +7,16 @@
 //
 // What a session that broke has stored lies in the work area for a while. The next session that
 // asks for the same adopts it (adopt()): whole files and verified pieces are not sent again.
-//
-// Shared by all connections of the session: every function is thread-safe except adopt(), which
-// comes before everything else, and publish(), which comes after. Each caller brings the
-// DirectoryCache of its own thread.
 #pragma once
 
 #include "common/result.hpp"
-#include "proto/batch.hpp"
 #include "proto/messages.hpp"
-#include "receiver/digest_list.hpp"
 #include "receiver/directory_cache.hpp"
 #include "receiver/directory_journal.hpp"
 #include "receiver/durability.hpp"
-#include "receiver/large_file.hpp"
+#include "receiver/large_file_table.hpp"
 #include "receiver/leftovers.hpp"
+#include "receiver/storage.hpp"
 #include "receiver/target.hpp"
 #include "receiver/work_area.hpp"
 
@@ -29,44 +24,22 @@
 #include <atomic>
 #include <cstdint>
 #include <ctime>
-#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
-#include <unordered_set>
 #include <variant>
 #include <vector>
 
 namespace sluice {
-
-// Why something could not be stored.
-struct StoreProblem {
-    proto::FileFault fault = proto::FileFault::io;
-    int error_number = 0;
-    bool fatal = false; // nothing else can be stored either: no space, a failing disk
-    std::string text;   // for people, without the path
-};
-[[nodiscard]] StoreProblem make_problem(int error_number);
-[[nodiscard]] StoreProblem make_conflict(std::string text);
 
 // Only the modification time, as utimensat(2) takes it.
 [[nodiscard]] std::array<timespec, 2> modification_time(const proto::Timestamp& time) noexcept;
 // Whether a file system that was given `wanted` may show `stored`: those that keep whole seconds
 // only give 0 nanoseconds back.
 [[nodiscard]] bool same_time(const timespec& stored, const proto::Timestamp& wanted) noexcept;
-
-struct StoreCounts {
-    std::atomic<std::uint64_t> files{0};     // published, or staged
-    std::atomic<std::uint64_t> unchanged{0}; // those that were left by an earlier session, too
-    std::atomic<std::uint64_t> reused_files{0};
-    std::atomic<std::uint64_t> reused_bytes{0};
-    std::atomic<std::uint64_t> directories{0};
-    std::atomic<std::uint64_t> symlinks{0};
-    std::atomic<std::uint64_t> settled{0}; // regular files received to their end, stored or not
-};
 
 // What the receiver, not the sender, decides about a session's storage.
 struct StorePolicy {
@@ -76,7 +49,7 @@ struct StorePolicy {
     bool list_digests = false;        // for list_files()
 };
 
-class Store {
+class Store final : public Storage {
 public:
     // `owner` tells this session from others in the directory caches. `root` is borrowed. Nothing
     // is written before something has to be.
@@ -84,84 +57,41 @@ public:
                                                              std::uint64_t owner,
                                                              const proto::Open& request,
                                                              const StorePolicy& policy);
-    ~Store();
-    Store(const Store&) = delete;
-    Store& operator=(const Store&) = delete;
+    ~Store() override;
 
-    // Whether an earlier session may have left something to adopt.
-    [[nodiscard]] bool may_adopt() const;
-    // Adopts it. Slow where there is much of it.
-    void adopt();
+    [[nodiscard]] bool discards() const noexcept override { return false; }
+    [[nodiscard]] bool dry_run() const noexcept override {
+        return (flags_ & proto::kOpenDryRun) != 0;
+    }
+    [[nodiscard]] bool syncs() const noexcept override { return durability_.wanted(); }
+    [[nodiscard]] const StoreCounts& counts() const noexcept override { return counts_; }
 
-    [[nodiscard]] const std::vector<std::uint16_t>& fresh_roots() const noexcept {
+    [[nodiscard]] bool may_adopt() const override;
+    void adopt() override;
+    [[nodiscard]] const std::vector<std::uint16_t>& fresh_roots() const noexcept override {
         return fresh_roots_;
     }
-
-    // Whether the file is to be sent: not if it is there with the same size and mtime (its mode is
-    // put right then). If it is, `present` gets the ranges of it that need not be.
     [[nodiscard]] bool wants(const proto::OfferEntry& offered, DirectoryCache& directories,
-                             std::vector<proto::Range>& present);
-
-    // Stores a directory, a symbolic link or a small file; a problem on failure.
+                             std::vector<proto::Range>& present) override;
     [[nodiscard]] std::optional<StoreProblem> put(proto::Record record,
-                                                  DirectoryCache& directories);
-
-    // Announces bytes of a large file; opens it at its first extent. The file takes the bytes until
-    // extent_done() or extent_lost(); bytes for a dead file are to be dropped.
-    struct BegunExtent {
-        LargeFile* file = nullptr;               // null after a fault
-        proto::Fault fault = proto::Fault::none; // it contradicts earlier ones, or a limit
-        std::optional<StoreProblem> problem = std::nullopt; // why the file has just died
-    };
+                                                  DirectoryCache& directories) override;
     [[nodiscard]] BegunExtent begin_extent(const proto::Extent& extent,
-                                           DirectoryCache& directories);
-    // The extent is complete and good. `digest`: of its bytes, where they were hashed.
-    [[nodiscard]] std::optional<StoreProblem> extent_done(LargeFile& file, std::uint64_t offset,
-                                                          std::uint64_t length,
-                                                          const std::optional<Digest>& digest);
-    // The same for one that is a hole.
+                                           DirectoryCache& directories) override;
+    [[nodiscard]] std::optional<StoreProblem>
+    extent_done(LargeFile& file, std::uint64_t offset, std::uint64_t length,
+                const std::optional<Digest>& digest) override;
     [[nodiscard]] std::optional<StoreProblem> hole_done(LargeFile& file, std::uint64_t offset,
-                                                        std::uint64_t length);
-    // The extent did not arrive whole, or not as it should.
-    void extent_lost(LargeFile& file);
-    // All of the file is there (FileEnd): publishes it. Slow where it has to be synced.
-    struct EndedFile {
-        proto::Fault fault = proto::Fault::none; // it is unknown, or something is missing
-        std::optional<StoreProblem> problem = std::nullopt;
-        std::string path{}; // of the file that has the problem
-    };
-    [[nodiscard]] EndedFile end_file(std::uint64_t id, DirectoryCache& directories);
-    // The file will not be completed (FileAbort), neither what has come of it nor what is still
-    // under way on a data connection. A Fault: too many of them.
-    [[nodiscard]] proto::Fault abort_file(std::uint64_t id);
-
-    // Files of which extents came, but neither FileEnd nor FileAbort.
-    [[nodiscard]] bool has_unfinished_files();
-
-    // Makes everything that is staged appear, sets times and modes of directories, and leaves
-    // nothing in the work area. `report` gets what could not be published, path by path; an Error
-    // ends it.
-    using Report = std::function<void(const std::string& path, const StoreProblem& problem)>;
-    [[nodiscard]] Status publish(const Report& report);
-
-    // After publish(): all regular files of the session with their digests, those that needed not
-    // be sent, too. Slow: they are read once more. `left_out` counts those that could not be.
+                                                        std::uint64_t length) override;
+    void extent_lost(LargeFile& file) override;
+    [[nodiscard]] EndedFile end_file(std::uint64_t id, DirectoryCache& directories) override;
+    [[nodiscard]] proto::Fault abort_file(std::uint64_t id) override;
+    [[nodiscard]] bool has_unfinished_files() override { return !files_.empty(); }
+    [[nodiscard]] Status publish(const Report& report) override;
     [[nodiscard]] Status list_files(const std::function<void(const ListedFile&)>& visit,
-                                    std::uint64_t& left_out);
-
-    // Removes what was not published. Slow where that is a big tree. False: not all of it could be
-    // removed, try again later.
-    [[nodiscard]] bool abandon();
-    // Instead of abandon(): whether a later session could make use of what is there. Then it may be
-    // left where it is, by destroying the Store.
-    [[nodiscard]] bool is_worth_keeping() const;
-    // Until then: from when on the leftovers are counted as old.
-    void touch();
-
-    [[nodiscard]] bool syncs() const noexcept { return durability_.wanted(); }
-
-    [[nodiscard]] bool dry_run() const noexcept { return (flags_ & proto::kOpenDryRun) != 0; }
-    [[nodiscard]] const StoreCounts& counts() const noexcept { return counts_; }
+                                    std::uint64_t& left_out) override;
+    [[nodiscard]] bool abandon() override;
+    [[nodiscard]] bool is_worth_keeping() const override;
+    void touch() override;
 
 private:
     Store(const ReceiverRoot& root, std::uint64_t owner, Target target, const proto::Open& request,
@@ -206,11 +136,11 @@ private:
                                    DirectoryCache& directories);
     [[nodiscard]] std::optional<StoreProblem> publish_large(LargeFile& file,
                                                             DirectoryCache& directories);
-    [[nodiscard]] std::unique_ptr<LargeFile> take_if_aborted(std::uint64_t id);
     void note_piece(LargeFile& file, std::uint64_t offset, std::uint64_t length,
                     const std::optional<Digest>& digest);
     void forget_in_journal(LargeFile& file) noexcept;
     void drop_large(LargeFile& file) noexcept;
+    void drop_if_over(const std::unique_ptr<LargeFile>& file) noexcept;
     void list_file(std::string_view wire_path, std::uint64_t size);
     void forget_leftover(std::string_view wire_path);
     // A name below `place.base` that is not staged has changed.
@@ -252,10 +182,7 @@ private:
     std::mutex tops_mutex_;
     std::unordered_map<std::string, bool> tops_; // top-level name: staged?
 
-    std::mutex files_mutex_;
-    std::unordered_map<std::uint64_t, std::unique_ptr<LargeFile>> files_;
-    // Ids that were aborted, and of which extents may still come.
-    std::unordered_set<std::uint64_t> aborted_;
+    LargeFileTable files_;
     std::atomic<bool> has_pieces_{false}; // the resume journal says something of this session
 
     DirectoryJournal journal_;

@@ -12,19 +12,8 @@ namespace sluice {
 
 namespace {
 
-// Files of one session that were aborted: each takes a set entry.
-constexpr std::size_t kMaxAborted = 65'536;
 // A later session must be able to open it again.
 constexpr std::uint32_t kWorkingMode = S_IRUSR | S_IWUSR;
-// Pieces of one file that may be apart: each takes memory. In order, one stream makes one piece.
-constexpr std::size_t kMaxPieces = 4096;
-
-bool same_file(const LargeFile& file, const proto::Extent& extent) {
-    return file.size == extent.file_size && file.path == extent.path &&
-           file.mode == (extent.mode & kKeptModeBits) && file.mtime == extent.mtime &&
-           file.version == extent.version;
-}
-
 bool is_same_file(int file, int directory, const std::string& name) {
     struct stat mine {};
     struct stat there {};
@@ -42,33 +31,8 @@ int rename_file(int from, const std::string& name, int to, std::string_view new_
 
 } // namespace
 
-Store::BegunExtent Store::begin_extent(const proto::Extent& extent, DirectoryCache& directories) {
-    const std::scoped_lock lock(files_mutex_);
-    if (const auto known = files_.find(extent.file_id); known != files_.end()) {
-        LargeFile& file = *known->second;
-        if (!same_file(file, extent)) {
-            return {nullptr, proto::Fault::bad_value};
-        }
-        if (file.received.pieces() >= kMaxPieces) {
-            return {nullptr, proto::Fault::limit_exceeded};
-        }
-        ++file.writers;
-        return {&file};
-    }
-    if (files_.size() >= proto::kMaxOpenFiles) {
-        return {nullptr, proto::Fault::limit_exceeded};
-    }
-    LargeFile& file =
-        *files_.emplace(extent.file_id, std::make_unique<LargeFile>(extent)).first->second;
-    BegunExtent begun{&file};
-    if (aborted_.count(file.id) != 0) {
-        file.dead = file.aborted = true;
-    } else {
-        begun.problem = open_large(file, directories);
-        file.dead = begun.problem.has_value();
-    }
-    ++file.writers;
-    return begun;
+Storage::BegunExtent Store::begin_extent(const proto::Extent& extent, DirectoryCache& directories) {
+    return files_.begin(extent, [&](LargeFile& file) { return open_large(file, directories); });
 }
 
 std::optional<StoreProblem> Store::open_large(LargeFile& file, DirectoryCache& directories) {
@@ -170,16 +134,8 @@ std::optional<StoreProblem> Store::extent_done(LargeFile& file, std::uint64_t of
     if (!file.dead) {
         durability_.start(file.fd.get(), offset, length);
     }
-    const std::uint64_t id = file.id;
-    {
-        const std::scoped_lock lock(files_mutex_);
-        file.received.add(offset, offset + length);
-        --file.writers;
-        note_piece(file, offset, length, digest);
-    }
-    if (const std::unique_ptr<LargeFile> aborted = take_if_aborted(id); aborted) {
-        drop_large(*aborted);
-    }
+    drop_if_over(
+        files_.done(file, offset, length, [&] { note_piece(file, offset, length, digest); }));
     return check_space(length);
 }
 
@@ -233,27 +189,13 @@ void Store::note_piece(LargeFile& file, std::uint64_t offset, std::uint64_t leng
 
 void Store::extent_lost(LargeFile& file) {
     file.soiled = true;
-    const std::uint64_t id = file.id;
-    {
-        const std::scoped_lock lock(files_mutex_);
-        --file.writers;
-    }
-    if (const std::unique_ptr<LargeFile> aborted = take_if_aborted(id); aborted) {
-        drop_large(*aborted);
-    }
+    drop_if_over(files_.lost(file));
 }
 
-Store::EndedFile Store::end_file(std::uint64_t id, DirectoryCache& directories) {
-    std::unique_ptr<LargeFile> file;
-    {
-        const std::scoped_lock lock(files_mutex_);
-        const auto known = files_.find(id);
-        if (known == files_.end() || known->second->aborted || known->second->writers != 0 ||
-            !(known->second->dead || known->second->received.covers(known->second->size))) {
-            return {proto::Fault::bad_value};
-        }
-        file = std::move(known->second);
-        files_.erase(known);
+Storage::EndedFile Store::end_file(std::uint64_t id, DirectoryCache& directories) {
+    const std::unique_ptr<LargeFile> file = files_.end(id);
+    if (!file) {
+        return {proto::Fault::bad_value};
     }
     EndedFile result;
     result.problem = publish_large(*file, directories);
@@ -263,37 +205,16 @@ Store::EndedFile Store::end_file(std::uint64_t id, DirectoryCache& directories) 
 }
 
 proto::Fault Store::abort_file(std::uint64_t id) {
-    {
-        const std::scoped_lock lock(files_mutex_);
-        if (aborted_.size() >= kMaxAborted) {
-            return proto::Fault::limit_exceeded;
-        }
-        aborted_.insert(id);
-        if (const auto known = files_.find(id); known != files_.end()) {
-            known->second->dead = known->second->aborted = true;
-        }
-    }
-    if (const std::unique_ptr<LargeFile> aborted = take_if_aborted(id); aborted) {
-        drop_large(*aborted);
-    }
-    return proto::Fault::none;
+    std::unique_ptr<LargeFile> over;
+    const proto::Fault fault = files_.abort(id, over);
+    drop_if_over(over);
+    return fault;
 }
 
-bool Store::has_unfinished_files() {
-    const std::scoped_lock lock(files_mutex_);
-    return !files_.empty();
-}
-
-// From here on nobody else can reach the file.
-std::unique_ptr<LargeFile> Store::take_if_aborted(std::uint64_t id) {
-    const std::scoped_lock lock(files_mutex_);
-    const auto known = files_.find(id);
-    if (known == files_.end() || !known->second->aborted || known->second->writers != 0) {
-        return nullptr;
+void Store::drop_if_over(const std::unique_ptr<LargeFile>& file) noexcept {
+    if (file) {
+        drop_large(*file);
     }
-    std::unique_ptr<LargeFile> file = std::move(known->second);
-    files_.erase(known);
-    return file;
 }
 
 std::optional<StoreProblem> Store::publish_large(LargeFile& file, DirectoryCache& directories) {

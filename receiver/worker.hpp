@@ -5,12 +5,14 @@
 
 #include "common/compress.hpp"
 #include "common/loop.hpp"
+#include "common/socket_to_digest.hpp"
 #include "common/unique_fd.hpp"
 #include "common/usage.hpp"
 #include "common/zero_copy.hpp"
 #include "proto/messages.hpp"
 #include "receiver/directory_cache.hpp"
 
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <functional>
@@ -37,6 +39,7 @@ struct WorkerTools {
 
     const CopyPath path;
     std::unique_ptr<SocketToFile> receive;
+    SocketToDigest receive_digest; // for what is not kept
     Decompressor decompressor;
     std::vector<std::byte> scratch; // what was decompressed last
     DirectoryCache directories{kDirectoryCacheSize};
@@ -56,7 +59,12 @@ public:
     // Drops all connections and joins the thread. Other workers may go on posting.
     void stop();
 
-    // Thread-safe.
+    // Data connections that live here or are on their way here: for spreading them over the
+    // workers, and for the length of their turns. Whoever sends one here says so first, and it says
+    // itself when it goes. Thread-safe, like post().
+    [[nodiscard]] unsigned data_connections() const noexcept { return data_connections_; }
+    void expect_data_connection() noexcept { ++data_connections_; }
+    void data_connection_gone() noexcept { --data_connections_; }
     void post(std::function<void()> task) { loop_.post(std::move(task)); }
 
     // The rest is for the worker's own thread.
@@ -74,6 +82,7 @@ public:
 private:
     Loop loop_;
     WorkerTools tools_;
+    std::atomic<unsigned> data_connections_{0};
     std::unordered_map<Connection*, std::unique_ptr<Connection>> connections_;
     Usage charged_;
     std::chrono::steady_clock::time_point charged_at_{};

@@ -1,6 +1,7 @@
 #include "sender/cli.hpp"
 
 #include "common/compress.hpp"
+#include "common/rate_limit.hpp"
 #include "common/text.hpp"
 #include "common/version.hpp"
 #include "proto/limits.hpp"
@@ -18,6 +19,9 @@ namespace sluice {
 namespace {
 
 constexpr const char* kProgram = "sluice-send";
+// Below it a session would spend its life on joining the connections.
+constexpr std::uint64_t kMinRate = 1024;
+constexpr std::string_view kAutomatic = "auto";
 
 cxxopts::Options describe_options() {
     cxxopts::Options options(
@@ -32,9 +36,12 @@ cxxopts::Options describe_options() {
     options.add_options("Connecting")
         ("p,port", "port of the receiver", text()->default_value(std::to_string(kDefaultPort)),
          "N")
-        ("P,streams", "parallel data connections", text()->default_value("2"), "N")
-        ("congestion", "TCP congestion control, or auto: the system's, unless that is BBR on a "
-         "local path", text()->default_value("auto"), "NAME")
+        ("P,streams", "parallel data connections, or auto: as many as pay",
+         text()->default_value("auto"), "N")
+        ("bwlimit", "send at most RATE bytes per second, counted as they travel: compressed, all data "
+         "connections together (500K, 1.5M; 0: no limit)", text()->default_value("0"), "RATE")
+        ("congestion", "TCP congestion control, or auto: the system's, but BBR on long paths and not on "
+         "local ones", text()->default_value("auto"), "NAME")
         ("timeout", "give up a receiver that is silent for so long; 0: never",
          text()->default_value("30"), "TIME")
         ("retry-for", "reconnect for so long once the connection is lost (default: 60), or cannot "
@@ -51,11 +58,15 @@ cxxopts::Options describe_options() {
         ("fsync", "all is on the receiver's medium before success is reported")
         ("verify", "compare digests of what was sent and what arrived: digest or none",
          text()->default_value("digest"), "HOW")
-        ("z,compress", "compress with zstd what looks worth it",
+        ("z,compress", "compress with zstd what looks worth it; auto: where, and at the level at which, "
+         "that is faster",
          text()->implicit_value(std::to_string(kDefaultCompressionLevel)), "LEVEL")
         ("send-path", "how bytes reach the socket: auto, sendfile or copy",
          text()->default_value("auto"), "PATH");
     // clang-format on
+    options.add_options("Benchmark")(
+        "generate", "send one file of SIZE made-up bytes (K, M, G, T) instead of a SOURCE", text(),
+        "SIZE");
     options.add_options("Output")("q,quiet", "errors only")("v,verbose", "more")(
         "J,json", "events as newline-delimited JSON on stdout")("version", "print the version")(
         "h,help", "print this text");
@@ -96,17 +107,31 @@ std::optional<std::string> read_values(const cxxopts::ParseResult& parsed, Sende
     if (!port) {
         return bad("port", "a port number from 1 to 65535");
     }
-    const auto streams = parse_number(text("streams"), 1, proto::kMaxStreams);
-    if (!streams) {
-        return bad("streams", fmt::format("a number from 1 to {}", proto::kMaxStreams));
+    if (text("streams") != kAutomatic) {
+        const auto streams = parse_number(text("streams"), 1, proto::kMaxStreams);
+        if (!streams) {
+            return bad("streams", fmt::format("auto or a number from 1 to {}", proto::kMaxStreams));
+        }
+        options.streams = static_cast<std::uint16_t>(*streams);
     }
     if (parsed.count("compress") != 0) {
         const auto level =
             parse_number(text("compress"), 1, static_cast<std::uint64_t>(max_compression_level()));
-        if (!level) {
-            return bad("compress", fmt::format("a level from 1 to {}", max_compression_level()));
+        if (level) {
+            options.compress = Compress::always;
+            options.compression_level = static_cast<int>(*level);
+        } else if (text("compress") == kAutomatic) {
+            options.compress = Compress::automatic;
+        } else {
+            return bad("compress",
+                       fmt::format("auto, or a level from 1 to {}", max_compression_level()));
         }
-        options.compression_level = static_cast<int>(*level);
+    }
+    if (parsed.count("generate") != 0) {
+        options.generate_bytes = parse_size(text("generate"));
+        if (!options.generate_bytes || *options.generate_bytes > proto::kMaxFileBytes) {
+            return bad("generate", "a size such as 500M or 64G");
+        }
     }
     const auto path = parse_copy_path(text("send-path"), "sendfile");
     if (!path) {
@@ -120,13 +145,40 @@ std::optional<std::string> read_values(const cxxopts::ParseResult& parsed, Sende
     if (verify != "digest" && verify != "none") {
         return bad("verify", "digest or none");
     }
+    const auto rate = parse_size(text("bwlimit"));
+    if (!rate || (*rate != 0 && *rate < kMinRate) || *rate > RateSchedule::kMaxRate) {
+        return bad("bwlimit",
+                   "a rate in bytes per second such as 500K or 1.5M, from 1K to 1T, or 0");
+    }
+    options.bandwidth_limit = *rate;
     options.port = static_cast<std::uint16_t>(*port);
-    options.streams = static_cast<std::uint16_t>(*streams);
     options.send_path = *path;
     options.publish_by_file = publish == "file";
     options.congestion = text("congestion");
     options.verify = verify == "digest";
     return read_times(parsed, options);
+}
+
+// What is wrong with the sources and the destination, if anything.
+std::optional<std::string> check_arguments(const cxxopts::ParseResult& parsed,
+                                           const std::vector<std::string>& arguments) {
+    if (parsed.count("generate") == 0) {
+        return arguments.size() < 2
+                   ? std::optional("what shall be sent where? Give SOURCE... and HOST:[PATH]")
+                   : std::nullopt;
+    }
+    if (arguments.empty()) {
+        return "where shall it be sent? Give HOST:[PATH]";
+    }
+    if (arguments.size() > 1) {
+        return fmt::format("--generate takes no SOURCE, but '{}' is given: leave one of them out",
+                           escape(arguments.front()));
+    }
+    if (parsed.count("include") != 0 || parsed.count("exclude") != 0) {
+        return "--include and --exclude choose among the files of a SOURCE, and --generate has "
+               "none";
+    }
+    return std::nullopt;
 }
 
 // The order among --include and --exclude matters, so they are taken from the command line as it
@@ -141,18 +193,29 @@ void read_filter(const cxxopts::ParseResult& parsed, Filter& filter) {
     }
 }
 
-// cxxopts knows no value that is attached to a short option and may be missing: -z9 and -z=9 become
-// --compress=9.
+// cxxopts knows no value that is attached to a short option and may be missing: -z9, -z=9 and
+// -zauto become --compress=... So does "auto" in a word of its own, where a number would be a
+// source.
 std::vector<std::string> spell_out_compression(int argc, char** argv) {
-    std::vector<std::string> arguments(argv, argv + argc);
-    for (std::string& argument : arguments) {
-        if (argument == "--") {
+    std::vector<std::string> arguments;
+    for (int at = 0; at < argc; ++at) {
+        const std::string_view word = argv[at];
+        if (word == "--") {
+            arguments.insert(arguments.end(), argv + at, argv + argc);
             break;
         }
-        if (argument.size() > 2 && argument.rfind("-z", 0) == 0 &&
-            argument.find_first_not_of("=0123456789", 2) == std::string::npos) {
-            argument = std::string("--compress=")
-                           .append(argument, argument[2] == '=' ? 3 : 2, std::string::npos);
+        const bool alone = word == "-z" || word == "--compress";
+        std::string_view value = word.substr(0, 2) == "-z" ? word.substr(2) : std::string_view{};
+        value.remove_prefix(value.substr(0, 1) == "=" ? 1 : 0);
+        if (alone && at + 1 < argc && argv[at + 1] == kAutomatic) {
+            arguments.push_back(fmt::format("--compress={}", kAutomatic));
+            ++at;
+        } else if (!alone && word.substr(0, 2) == "-z" &&
+                   (value == kAutomatic ||
+                    value.find_first_not_of("0123456789") == std::string_view::npos)) {
+            arguments.push_back(fmt::format("--compress={}", value));
+        } else {
+            arguments.emplace_back(word);
         }
     }
     return arguments;
@@ -173,7 +236,8 @@ std::variant<SenderCommand, SenderExit> parse_sender_command(int argc, char** ar
         const cxxopts::ParseResult parsed =
             options.parse(static_cast<int>(pointers.size()), pointers.data());
         if (parsed.count("help") != 0) {
-            return SenderExit{ExitCode::done, options.help({"Connecting", "Sending", "Output"})};
+            return SenderExit{ExitCode::done,
+                              options.help({"Connecting", "Sending", "Benchmark", "Output"})};
         }
         if (parsed.count("version") != 0) {
             return SenderExit{ExitCode::done, fmt::format("{} {}\n", kProgram, kVersionNumber)};
@@ -185,8 +249,8 @@ std::variant<SenderCommand, SenderExit> parse_sender_command(int argc, char** ar
         auto arguments = parsed.count("arguments") != 0
                              ? parsed["arguments"].as<std::vector<std::string>>()
                              : std::vector<std::string>{};
-        if (arguments.size() < 2) {
-            return usage_error("what shall be sent where? Give SOURCE... and HOST:[PATH]");
+        if (auto error = check_arguments(parsed, arguments); error) {
+            return usage_error(*error);
         }
         Result<Destination> destination = parse_destination(arguments.back());
         if (!destination) {

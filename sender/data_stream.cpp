@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <csignal>
 #include <iterator>
+#include <span>
 #include <utility>
 
 namespace sluice {
@@ -16,13 +17,17 @@ namespace {
 constexpr std::chrono::seconds kSettled{10};
 // How often a small file is read that somebody writes to meanwhile.
 constexpr int kReadTries = 3;
+// What is read ahead of a large file: two of the longest extents, so that the disk is busy while
+// one of them is sent.
+constexpr std::uint64_t kReadAheadBytes = 2 * StreamPace::kMostExtentBytes;
 
 } // namespace
 
 DataStream::DataStream(StreamSettings settings, StreamHost& host, WorkQueue& queue,
                        InFlight& in_flight, StreamTotals& totals)
     : context_(std::move(settings), host, in_flight, totals), queue_(queue), small_(context_),
-      large_(context_), thread_([this] { run(); }) {}
+      large_(context_, [this](Piece& piece) { before_extent(piece); }), thread_([this] { run(); }) {
+}
 
 DataStream::~DataStream() {
     thread_.join();
@@ -82,7 +87,7 @@ Status DataStream::send_everything() {
         if (Status sent = send_in_hand(); !sent) {
             return sent;
         }
-        std::optional<Work> next = queue_.try_pop();
+        std::optional<Work> next = queue_.try_pop(context_.settings.index);
         if (!next) {
             // Before waiting: what is held back may be all that the others wait for.
             for (Status flushed : {small_.flush(), large_.flush()}) {
@@ -90,7 +95,7 @@ Status DataStream::send_everything() {
                     return flushed;
                 }
             }
-            next = queue_.pop();
+            next = queue_.pop(context_.settings.index);
         }
         if (!next) {
             return ok();
@@ -100,6 +105,7 @@ Status DataStream::send_everything() {
         } else {
             chunk_ = std::move(next->entries);
             next_entry_ = 0;
+            chunk_read_ahead_ = false;
         }
     }
 }
@@ -127,9 +133,15 @@ Status DataStream::send_entry(SourceEntry& entry) {
     return entry.kind == EntryKind::file ? send_file(entry) : small_.add(entry);
 }
 
+// Whether the next entry is in the directory of the present one.
+bool DataStream::directory_goes_on() const {
+    const std::size_t next = next_entry_ + 1;
+    return next < chunk_.size() && chunk_[next].directory == chunk_[next_entry_].directory;
+}
+
 Status DataStream::send_file(SourceEntry& entry) {
     for (int tries = 0; tries < kReadTries; ++tries) {
-        auto opened = SourceFile::open(entry);
+        auto opened = opener_.open(entry, directory_goes_on());
         if (const auto* const problem = std::get_if<SourceProblem>(&opened); problem != nullptr) {
             context_.host.entry_failed(describe(entry, *problem));
             return ok();
@@ -144,6 +156,9 @@ Status DataStream::send_file(SourceEntry& entry) {
         if (!fate) {
             return std::move(fate).error();
         }
+        if (source.waited() && !std::exchange(chunk_read_ahead_, true)) {
+            opener_.read_ahead(std::span(chunk_).subspan(next_entry_ + 1));
+        }
         if (*fate != SmallEntries::Fate::changed) {
             return ok();
         }
@@ -151,6 +166,36 @@ Status DataStream::send_file(SourceEntry& entry) {
     context_.host.entry_failed(
         describe(entry, {ErrorKind::source_changed, "changed while it was being sent", 0}));
     return ok();
+}
+
+void DataStream::before_extent(Piece& piece) {
+    read_ahead(piece);
+    share(piece);
+}
+
+// sendfile(2) reads ahead by itself, but less than a disk wants.
+void DataStream::read_ahead(const Piece& piece) const {
+    const SourceFile& file = piece.source->file();
+    const std::uint64_t ahead = std::min(piece.length, kReadAheadBytes);
+    if (!file.cached(piece.offset + ahead - 1)) {
+        file.start_reading(piece.offset, ahead);
+    }
+}
+
+// Leaves half of what is left of the piece to a stream that has nothing to do, where the network
+// is the bottleneck. Where the receiver is, two writers in one file only wait for each other.
+void DataStream::share(Piece& piece) {
+    const std::uint64_t extent = large_.pace().extent_limit();
+    if (!large_.pace().slow() || piece.wrong_tries > 0 || piece.length < 2 * extent ||
+        queue_.idle_streams() == 0 || tcp_progress(context_.socket.fd()).receiver_limited) {
+        return;
+    }
+    const std::uint64_t kept = piece.length / 2 / extent * extent;
+    std::vector<Work> work;
+    work.emplace_back(
+        Piece{piece.source, piece.offset + kept, piece.length - kept, 0, piece.times_lost});
+    piece.length = kept;
+    queue_.requeue(std::move(work));
 }
 
 // Others can send what this stream cannot send now.

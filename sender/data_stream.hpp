@@ -16,6 +16,7 @@
 #include "sender/backoff.hpp"
 #include "sender/large_files.hpp"
 #include "sender/small_entries.hpp"
+#include "sender/source_opener.hpp"
 #include "sender/stream_context.hpp"
 #include "sender/work_queue.hpp"
 
@@ -47,15 +48,21 @@ private:
     [[nodiscard]] Status send_in_hand();
     [[nodiscard]] Status send_entry(SourceEntry& entry);
     [[nodiscard]] Status send_file(SourceEntry& entry);
+    [[nodiscard]] bool directory_goes_on() const;
+    void before_extent(Piece& piece);
+    void read_ahead(const Piece& piece) const;
+    void share(Piece& piece);
     void hand_back();
     [[nodiscard]] Next wait_before_retry(const Error& reason, InFlight::Ended ended);
 
     StreamContext context_;
     WorkQueue& queue_;
+    SourceOpener opener_;
     SmallEntries small_;
     LargeFiles large_;
     Chunk chunk_; // in hand: entries from next_entry_ on, and before these the piece
     std::size_t next_entry_ = 0;
+    bool chunk_read_ahead_ = false; // all of the chunk's files are being read into the page cache
     std::optional<Piece> piece_;
     Backoff backoff_;
     Clock::time_point connected_at_{};

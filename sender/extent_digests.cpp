@@ -27,7 +27,8 @@ void ExtentDigests::compute(std::shared_ptr<LargeSource> source, std::uint64_t i
             add(id, {}); // whatever it is: nobody will look at it
             return;
         }
-        const RangeDigest computed = digest_range(source->file().fd(), offset, length);
+        const SourceFile& file = source->file();
+        const RangeDigest computed = digest_range(file.fd(), file.position(offset), length);
         if (computed.error_number != 0) {
             callbacks_.failed(source,
                               {ErrorKind::some_files, "cannot read", computed.error_number});

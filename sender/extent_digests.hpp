@@ -27,7 +27,8 @@ public:
     // Both are called on any thread, and not after the destructor.
     explicit ExtentDigests(Callbacks callbacks);
 
-    // Hashes [offset, offset + length) for the extent `id`.
+    // Hashes [offset, offset + length), which lies within one segment of the file, for the extent
+    // `id`.
     void compute(std::shared_ptr<LargeSource> source, std::uint64_t id, std::uint64_t offset,
                  std::uint64_t length);
     // A digest that is known already.

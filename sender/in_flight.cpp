@@ -30,6 +30,7 @@ InFlight::Ended InFlight::close_connection(std::uint32_t connection) {
     if (found == connections_.end()) {
         return {};
     }
+    bytes_taken_ += tcp_progress(found->second.socket).acknowledged_bytes;
     found->second.socket = -1;
     return {found->second.acknowledged, found->second.stalled};
 }
@@ -45,8 +46,15 @@ std::optional<std::uint64_t> InFlight::add(std::uint32_t connection, Parcel& par
         return std::nullopt;
     }
     extents_ += is_extent(parcel) ? 1U : 0U;
-    parcels_.emplace_hint(parcels_.end(), next_id_, Entry{connection, false, std::move(parcel)});
+    parcels_.emplace_hint(parcels_.end(), next_id_, Entry{connection, false, 0, std::move(parcel)});
     return next_id_++;
+}
+
+void InFlight::advance(std::uint64_t id, std::uint64_t bytes) {
+    const std::scoped_lock lock(mutex_);
+    if (const auto found = parcels_.find(id); found != parcels_.end()) {
+        count(found->second, bytes);
+    }
 }
 
 void InFlight::sent(std::uint64_t id) {
@@ -54,8 +62,13 @@ void InFlight::sent(std::uint64_t id) {
     const auto found = parcels_.find(id);
     if (found != parcels_.end()) {
         found->second.sent = true;
-        bytes_done_ += found->second.parcel.bytes;
+        count(found->second, found->second.parcel.bytes);
     }
+}
+
+void InFlight::count(Entry& entry, std::uint64_t bytes) {
+    bytes_done_ += bytes - entry.counted;
+    entry.counted = bytes;
 }
 
 bool InFlight::has_room() const {
@@ -99,9 +112,7 @@ std::optional<Parcel> InFlight::acknowledge(std::uint64_t id, Clock::time_point 
     if (const auto over = connections_.find(found->second.connection); over != connections_.end()) {
         over->second.acknowledged = true;
     }
-    if (!found->second.sent) {
-        bytes_done_ += found->second.parcel.bytes; // before the stream came to say so
-    }
+    count(found->second, found->second.parcel.bytes); // the stream may not have come to say so
     return remove(found);
 }
 
@@ -111,9 +122,8 @@ std::optional<Parcel> InFlight::take_damaged(std::uint64_t id) {
     if (found == parcels_.end()) {
         return std::nullopt;
     }
-    const std::uint64_t bytes = found->second.parcel.bytes;
-    bytes_done_ -= found->second.sent ? bytes : 0;
-    bytes_in_vain_ += bytes;
+    count(found->second, 0);
+    bytes_in_vain_ += found->second.parcel.bytes;
     return remove(found);
 }
 
@@ -148,9 +158,8 @@ std::vector<Work> InFlight::take_lost(std::uint32_t connection) {
         for (auto at = parcels_.begin(); at != parcels_.end();) {
             const auto here = at++;
             if (here->second.connection == connection) {
-                const std::uint64_t bytes = here->second.sent ? here->second.parcel.bytes : 0;
-                bytes_done_ -= bytes;
-                bytes_in_vain_ += bytes;
+                count(here->second, 0);
+                bytes_in_vain_ += here->second.sent ? here->second.parcel.bytes : 0;
                 lost.push_back(remove(here).work);
             }
         }
@@ -206,6 +215,17 @@ bool InFlight::stands_still(Connection& connection, bool waiting, Clock::time_po
     }
     const Clock::time_point moved = std::max(connection.moved, acknowledged_at_);
     return progress.closed || (timeout.count() > 0 && now - moved >= timeout);
+}
+
+std::uint64_t InFlight::bytes_taken() const {
+    const std::scoped_lock lock(mutex_);
+    std::uint64_t bytes = bytes_taken_;
+    for (const auto& [number, connection] : connections_) {
+        if (connection.socket >= 0) {
+            bytes += tcp_progress(connection.socket).acknowledged_bytes;
+        }
+    }
+    return bytes;
 }
 
 void InFlight::cancel() {

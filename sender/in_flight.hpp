@@ -49,6 +49,9 @@ public:
     // The id of a parcel that will now be sent. Nothing: the connection is broken, or all is
     // cancelled; the parcel is as it was.
     [[nodiscard]] std::optional<std::uint64_t> add(std::uint32_t connection, Parcel& parcel);
+    // So many of its file bytes have been handed to the socket: for bytes_done() only, where all of
+    // it will take long. Counts up.
+    void advance(std::uint64_t id, std::uint64_t bytes);
     // All of it has been handed to the socket.
     void sent(std::uint64_t id);
     // Whether wait_for_room() would probably not wait.
@@ -81,8 +84,11 @@ public:
     // Nothing waits any more, nothing can be added.
     void cancel();
 
-    // File bytes that were sent or acknowledged, each counted once.
+    // File bytes that were sent or acknowledged, each counted once; also of parcels of which only a
+    // part has been sent, where advance() said so.
     [[nodiscard]] std::uint64_t bytes_done() const;
+    // What the peer's kernel has taken on all connections together, framing included.
+    [[nodiscard]] std::uint64_t bytes_taken() const;
     // File bytes that were sent in vain.
     [[nodiscard]] std::uint64_t bytes_in_vain() const;
     // File bytes that were sent and are not acknowledged.
@@ -100,12 +106,14 @@ private:
     struct Entry {
         std::uint32_t connection = 0;
         bool sent = false;
+        std::uint64_t counted = 0; // of its file bytes, in bytes_done_
         Parcel parcel;
     };
 
     [[nodiscard]] bool usable(std::uint32_t connection) const;
     [[nodiscard]] bool stands_still(Connection& connection, bool waiting, Clock::time_point now,
                                     std::chrono::milliseconds timeout) const;
+    void count(Entry& entry, std::uint64_t bytes);
     [[nodiscard]] Parcel remove(std::map<std::uint64_t, Entry>::iterator at);
 
     const std::size_t max_extents_;
@@ -116,6 +124,7 @@ private:
     std::uint64_t next_id_ = 1;
     std::uint32_t next_connection_ = 1;
     std::size_t extents_ = 0;
+    std::uint64_t bytes_taken_ = 0; // on connections that are closed
     std::uint64_t bytes_done_ = 0;
     std::uint64_t bytes_in_vain_ = 0;
     Clock::time_point acknowledged_at_{};

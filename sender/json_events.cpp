@@ -96,10 +96,12 @@ public:
             {"skipped", report.skipped},
             {"reused_files", report.receiver ? report.receiver->reused_files : 0},
             {"reused_bytes", report.receiver ? report.receiver->reused_bytes : 0},
+            {"streams", report.streams},
             {"reconnects", report.reconnects},
             {"reconnected_streams", report.reconnected_streams},
             {"resent_bytes", report.resent_bytes},
             {"verified", report.verified},
+            {"discarded", report.discarded},
             {"seconds", report.seconds},
             {"sender", sender_account(report)},
             {"receiver", report.receiver ? receiver_account(*report.receiver) : Json(nullptr)}};

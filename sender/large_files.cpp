@@ -1,9 +1,9 @@
 #include "sender/large_files.hpp"
 
+#include "common/compress.hpp"
 #include "common/digest.hpp"
 
 #include <algorithm>
-#include <cstring>
 #include <span>
 #include <utility>
 
@@ -11,12 +11,11 @@ namespace sluice {
 
 namespace {
 
-// File bytes per extent. Large, so that headers do not matter; small against what has to be sent
-// again when a connection breaks.
-constexpr std::uint64_t kExtentBytes = std::uint64_t{8} << 20;
-static_assert(kExtentBytes <= proto::kMaxExtentBytes);
-// But where connections do not live long enough for one of these, shorter ones may get through.
-constexpr std::uint64_t kLeastExtentBytes = std::uint64_t{256} << 10;
+static_assert(StreamPace::kMostExtentBytes <= proto::kMaxExtentBytes);
+// Where the rate is limited: an extent takes no longer than this (if it can be so short), and what
+// is shown of the progress changes so often.
+constexpr std::uint64_t kMaxExtentSeconds = 8;
+constexpr std::uint64_t kSlicesPerSecond = 8;
 // A short extent is not worth two looks at it.
 constexpr std::size_t kSampleBytes = std::size_t{64} << 10;
 
@@ -28,11 +27,15 @@ SourceProblem problem_of_read(std::int64_t got) {
                    : kShrank;
 }
 
-// The largest extent that shall be made of the piece.
-std::uint64_t extent_bytes(const Piece& piece) {
+// The largest extent that shall be made of the piece, of those that are no larger than `most`, at
+// `rate` bytes per second (0: any).
+std::uint64_t extent_bytes(const Piece& piece, std::uint64_t most, std::uint64_t rate) {
+    // Where connections do not live long enough for a long one, shorter ones may get through.
     constexpr unsigned kMaxShift = 5;
-    static_assert(kExtentBytes >> kMaxShift == kLeastExtentBytes);
-    return kExtentBytes >> std::min(piece.times_lost, kMaxShift);
+    constexpr std::uint64_t kLeast = StreamPace::kLeastExtentBytes;
+    static_assert(StreamPace::kMostExtentBytes >> kMaxShift == kLeast);
+    const std::uint64_t bytes = std::max(most >> std::min(piece.times_lost, kMaxShift), kLeast);
+    return rate == 0 ? bytes : std::clamp(rate * kMaxExtentSeconds, kLeast, bytes);
 }
 
 proto::Extent describe_extent(const LargeSource& source) {
@@ -46,18 +49,38 @@ proto::Extent describe_extent(const LargeSource& source) {
     return extent;
 }
 
+// Reads a block of frame.raw_bytes and makes a frame of it, compressed where that is shorter.
+void make_block(FramePipeline::Frame& frame, Compression& compression, const SourceFile& source,
+                std::uint64_t offset) {
+    constexpr std::size_t kHeader = proto::kBlockHeaderBytes;
+    const auto raw = std::span(frame.raw).subspan(kHeader, frame.raw_bytes);
+    frame.got = source.read(offset, raw);
+    if (frame.got != static_cast<std::int64_t>(frame.raw_bytes)) {
+        return; // there will be no frame
+    }
+    frame.packed_bytes =
+        compression.compress(raw, std::span(frame.packed).subspan(kHeader, raw.size() - 1));
+    const bool packed = frame.packed_bytes > 0;
+    const std::size_t payload_bytes = packed ? frame.packed_bytes : frame.raw_bytes;
+    proto::Bytes header;
+    proto::encode_block_header(packed ? proto::Encoding::zstd : proto::Encoding::raw,
+                               static_cast<std::uint32_t>(frame.raw_bytes), payload_bytes, header);
+    const auto whole = std::span(packed ? frame.packed : frame.raw).first(kHeader + payload_bytes);
+    std::ranges::copy(header, whole.begin());
+    proto::seal_frame(whole);
+    frame.whole = whole;
+}
+
 } // namespace
 
-LargeFiles::LargeFiles(StreamContext& context)
-    : context_(context), copier_(make_file_to_socket(context.settings.send_path)) {
-    if (context_.compressor) {
-        raw_.resize(proto::kBlockHeaderBytes + proto::kMaxBlockBytes);
-        packed_.resize(proto::kBlockHeaderBytes + proto::kMaxBlockBytes);
-    }
+LargeFiles::LargeFiles(StreamContext& context, std::function<void(Piece&)> before_extent)
+    : context_(context), before_extent_(std::move(before_extent)),
+      copier_(make_file_to_socket(context.settings.send_path)), pace_(context.settings.target.far) {
 }
 
 Status LargeFiles::send(Piece& piece) {
     SourceFile::Segment segment{}; // ends at 0: not looked for yet
+    pace_.begin(Clock::now());
     while (piece.length > 0) {
         const std::uint64_t end = piece.offset + piece.length;
         const proto::Range missing = piece.source->missing(piece.offset, end);
@@ -67,6 +90,7 @@ Status LargeFiles::send(Piece& piece) {
         }
         piece.offset = missing.offset;
         piece.length = end - missing.offset;
+        before_extent_(piece);
         if (Status sent = send_next(piece, segment); !sent) {
             return sent;
         }
@@ -76,6 +100,9 @@ Status LargeFiles::send(Piece& piece) {
 
 // Sends the first extent of the piece, which begins with something that is missing.
 Status LargeFiles::send_next(Piece& piece, SourceFile::Segment& segment) {
+    if (context_.meter) {
+        context_.meter->begin();
+    }
     // What is held back may be what everybody waits for.
     if (!context_.in_flight.has_room()) {
         if (Status flushed = flush(); !flushed) {
@@ -93,18 +120,28 @@ Status LargeFiles::send_next(Piece& piece, SourceFile::Segment& segment) {
         return send_from_buffer(extent, piece);
     }
     if (piece.offset >= segment.end) {
-        segment =
-            file.sparse() ? file.segment_at(piece.offset) : SourceFile::Segment{file.size(), false};
+        segment = file.segment_at(piece.offset);
     }
     extent.length = std::min(extent.length, segment.end - extent.offset);
     if (segment.hole) {
         extent.encoding = proto::Encoding::hole;
         return begin(extent, piece); // travels with what comes next
     }
-    extent.length = std::min(extent.length, extent_bytes(piece));
+    const std::uint64_t longest = extent_bytes(piece, pace_.extent_limit(), context_.socket.rate());
+    extent.length =
+        std::min(extent.length, context_.settings.compression == nullptr
+                                    ? longest
+                                    : context_.settings.compression->extent_bytes(longest));
     const std::shared_ptr<LargeSource> source = piece.source;
-    extent.encoding =
-        worth_compressing(extent, file) ? proto::Encoding::zstd : proto::Encoding::raw;
+    extent.encoding = proto::Encoding::raw;
+    if (context_.compress_next()) {
+        if (Status sent = context_.send_frames(); !sent) { // makes room in the pipeline
+            return sent;
+        }
+        if (worth_compressing(extent, source)) {
+            extent.encoding = proto::Encoding::zstd;
+        }
+    }
     if (Status begun = begin(extent, piece); !begun) {
         return begun;
     }
@@ -112,6 +149,7 @@ Status LargeFiles::send_next(Piece& piece, SourceFile::Segment& segment) {
                                                            : send_raw(extent, source);
     if (sent) {
         context_.in_flight.sent(extent.id);
+        pace_.sent(extent.length, Clock::now());
     }
     return sent;
 }
@@ -146,8 +184,30 @@ Status LargeFiles::send_raw(const proto::Extent& extent,
     if (Status sent = context_.socket.send(std::exchange(pending_, {}), true); !sent) {
         return sent;
     }
+    const std::uint64_t rate = context_.socket.rate();
+    const std::uint64_t slice =
+        rate == 0 ? extent.length : std::max<std::uint64_t>(rate / kSlicesPerSecond, 1);
+    for (std::uint64_t done = 0; done < extent.length;) {
+        const std::uint64_t length = std::min(extent.length - done, slice);
+        if (Status sent = send_slice(source, extent.offset + done, length); !sent) {
+            return sent;
+        }
+        done += length;
+        if (done < extent.length) {
+            context_.in_flight.advance(extent.id, done);
+        }
+    }
+    if (context_.meter) {
+        context_.meter->sent(extent.length, extent.length, false);
+    }
+    return ok();
+}
+
+Status LargeFiles::send_slice(const std::shared_ptr<LargeSource>& source, std::uint64_t offset,
+                              std::uint64_t length) {
+    const SourceFile& file = source->file();
     Result<StreamSocket::Sent> sent =
-        context_.socket.send_file(*copier_, source->file().fd(), extent.offset, extent.length);
+        context_.socket.send_file(*copier_, file.fd(), file.position(offset), length);
     if (!sent) {
         return std::move(sent).error();
     }
@@ -162,43 +222,42 @@ Status LargeFiles::send_raw(const proto::Extent& extent,
     return sent->truncated ? Status(give_up(source, kShrank)) : ok();
 }
 
+// The blocks go through the pipeline, so that some are compressed while another is being sent.
 Status LargeFiles::send_compressed(const proto::Extent& extent,
                                    const std::shared_ptr<LargeSource>& source) {
-    for (std::uint64_t done = 0; done < extent.length;) {
-        const std::size_t length = static_cast<std::size_t>(
-            std::min<std::uint64_t>(extent.length - done, proto::kMaxBlockBytes));
-        const auto memory = std::span(raw_).subspan(proto::kBlockHeaderBytes, length);
-        const std::int64_t got = source->file().read(extent.offset + done, memory);
-        if (got != static_cast<std::int64_t>(length)) {
-            return give_up(source, problem_of_read(got));
+    if (Status flushed = flush(); !flushed) {
+        return flushed;
+    }
+    FramePipeline& frames = *context_.frames;
+    for (std::uint64_t posted = 0, sent = 0; sent < extent.length;) {
+        while (posted < extent.length && !frames.full()) {
+            posted += post_block(source, extent.offset + posted, extent.length - posted);
         }
-        if (Status sent = send_block(length); !sent) {
-            return sent;
+        const FramePipeline::Frame& block = frames.oldest();
+        if (block.whole.empty()) {
+            return give_up(source, problem_of_read(block.got));
         }
-        done += length;
+        sent += block.raw_bytes;
+        if (Status done = context_.send_oldest_frame(); !done) {
+            return done;
+        }
+        context_.in_flight.advance(extent.id, sent);
     }
     return ok();
 }
 
-// Sends the first `raw_bytes` behind the header in raw_, compressed where that is shorter.
-Status LargeFiles::send_block(std::size_t raw_bytes) {
-    if (Status flushed = flush(); !flushed) {
-        return flushed;
-    }
-    const auto raw = std::span(raw_).subspan(proto::kBlockHeaderBytes, raw_bytes);
-    const std::size_t packed_bytes = context_.compressor->compress(
-        raw, std::span(packed_).subspan(proto::kBlockHeaderBytes, raw_bytes - 1));
-    const bool shorter = packed_bytes > 0;
-    const std::size_t payload_bytes = shorter ? packed_bytes : raw_bytes;
-    proto::Bytes header;
-    proto::encode_block_header(shorter ? proto::Encoding::zstd : proto::Encoding::raw,
-                               static_cast<std::uint32_t>(raw_bytes), payload_bytes, header);
-    const auto frame = std::span(shorter ? packed_ : raw_).first(header.size() + payload_bytes);
-    std::memcpy(frame.data(), header.data(), header.size());
-    proto::seal_frame(frame);
-    context_.totals.bytes_compressed += raw_bytes;
-    context_.totals.compressed_to += payload_bytes;
-    return context_.socket.send(frame, false);
+// Has the next of the `left` bytes at `offset` compressed; how many these are.
+std::uint64_t LargeFiles::post_block(const std::shared_ptr<LargeSource>& source,
+                                     std::uint64_t offset, std::uint64_t left) {
+    FramePipeline::Frame& block = context_.frames->next();
+    block.raw_bytes =
+        static_cast<std::size_t>(std::min<std::uint64_t>(left, proto::kMaxBlockBytes));
+    block.file_bytes = block.raw_bytes;
+    Compression& compression = *context_.settings.compression;
+    context_.frames->post([&compression, source, offset](FramePipeline::Frame& frame) {
+        make_block(frame, compression, source->file(), offset);
+    });
+    return block.raw_bytes;
 }
 
 // What is hashed here is what is sent, whoever writes to the file meanwhile: only the way between
@@ -229,16 +288,24 @@ Status LargeFiles::send_from_buffer(proto::Extent& extent, Piece& piece) {
     return sent;
 }
 
-bool LargeFiles::worth_compressing(const proto::Extent& extent, const SourceFile& source) {
-    if (!context_.compressor) {
-        return false;
-    }
-    const auto sample = std::span(raw_).first(
-        static_cast<std::size_t>(std::min<std::uint64_t>(extent.length, kSampleBytes)));
+// Looked at by a thread of the pool: those have the memory for it. The pipeline is empty.
+bool LargeFiles::worth_compressing(const proto::Extent& extent,
+                                   const std::shared_ptr<LargeSource>& source) {
+    FramePipeline& frames = *context_.frames;
+    const std::size_t length =
+        static_cast<std::size_t>(std::min<std::uint64_t>(extent.length, kSampleBytes));
     // From the middle: the beginning of a file is often a header of another kind.
-    const std::int64_t got =
-        source.read(extent.offset + (extent.length - sample.size()) / 2, sample);
-    return got > 0 && looks_compressible(sample.first(static_cast<std::size_t>(got)));
+    const std::uint64_t offset = extent.offset + (extent.length - length) / 2;
+    frames.next().raw_bytes = length;
+    bool worth = false;
+    frames.post([&worth, source, offset](FramePipeline::Frame& frame) {
+        const auto sample = std::span(frame.raw).first(frame.raw_bytes);
+        const std::int64_t got = source->file().read(offset, sample);
+        worth = got > 0 && looks_compressible(sample.first(static_cast<std::size_t>(got)));
+    });
+    static_cast<void>(frames.oldest());
+    frames.pop();
+    return worth;
 }
 
 // The extent was announced with a length that can no longer be kept, and nothing is made up in
@@ -252,6 +319,10 @@ Error LargeFiles::give_up(const std::shared_ptr<LargeSource>& source,
 }
 
 Status LargeFiles::flush() {
+    // Batches first: nothing may come between an extent and its blocks.
+    if (Status sent = context_.send_frames(); !sent) {
+        return sent;
+    }
     return pending_.empty() ? ok() : context_.socket.send(std::exchange(pending_, {}), false);
 }
 

@@ -15,12 +15,22 @@
 
 namespace sluice {
 
+enum class Compress : unsigned char {
+    never,
+    always,    // at one level, what looks worth it
+    automatic, // where and as far as it makes the transfer faster
+};
+
 struct SenderOptions {
     std::vector<std::string> sources;
+    // Instead of sources: one made-up file of that size (sender/generated.hpp).
+    std::optional<std::uint64_t> generate_bytes;
     Destination destination; // its port, where set, wins over `port`
     std::uint16_t port = kDefaultPort;
-    std::uint16_t streams = 2;            // data connections, 1..proto::kMaxStreams
-    std::optional<int> compression_level; // zstd; none: not compressed
+    // Data connections, 1..proto::kMaxStreams; none: as many as pay.
+    std::optional<std::uint16_t> streams;
+    Compress compress = Compress::never;
+    int compression_level = 0; // of zstd, for Compress::always
     CopyPath send_path = CopyPath::automatic;
     Filter filter;
     bool dry_run = false;
@@ -28,8 +38,9 @@ struct SenderOptions {
     bool preserve = true;         // mode and mtime
     bool publish_by_file = false; // no staging of new trees
     std::string congestion = "auto";
-    bool verify = true; // compare digests of what was sent and what arrived
-    bool sync = false;  // everything is on the receiver's medium before success is reported
+    std::uint64_t bandwidth_limit = 0; // bytes per second of all data connections; 0: none
+    bool verify = true;                // compare digests of what was sent and what arrived
+    bool sync = false; // everything is on the receiver's medium before success is reported
     // A peer that is silent for so long is given up; zero: never.
     std::chrono::milliseconds timeout{30'000};
     // How long to try again after the connection was lost. Unset: kDefaultRetryFor, but a first

@@ -26,6 +26,9 @@ constexpr std::size_t kMaxExtentsUnderWay = 192;
 static_assert(kMaxExtentsUnderWay <= proto::kMaxUnacknowledged);
 static_assert(2 * kMaxExtentsUnderWay + proto::kMaxStreams <= proto::kMaxOpenFiles);
 
+// To create a file takes the receiver as long as writing so many bytes.
+constexpr std::uint64_t kEntryWork = std::uint64_t{48} << 10;
+
 // Fewer where few files may be open: half of what is left beside sockets, pipes and directories.
 std::size_t extents_under_way() {
     constexpr rlim_t kOthers = 128;
@@ -62,8 +65,9 @@ void PushSession::Poster::operator()(std::function<void()> task) const {
 }
 
 PushSession::PushSession(Loop& loop, const SenderOptions& options, const proto::Token& run,
-                         std::chrono::milliseconds retry_for, SessionEvents& events)
-    : options_(options), run_(run), retry_for_(retry_for), events_(events),
+                         std::chrono::milliseconds retry_for, RateLimiter* limiter,
+                         SessionEvents& events)
+    : options_(options), run_(run), retry_for_(retry_for), limiter_(limiter), events_(events),
       peer_(format_host_and_port(options.destination.host, port_of(options))),
       cancel_fd_(UniqueFd::adopt(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK))), loop_(loop), post_(loop),
       queue_(kMaxEntriesUnderWay), in_flight_(extents_under_way()) {
@@ -117,19 +121,24 @@ void PushSession::connected(UniqueFd socket, Roots roots) {
     if (over_) {
         return;
     }
-    Result<std::string> congestion = choose_congestion(socket.get(), options_.congestion);
+    Result<CongestionChoice> congestion = choose_congestion(socket.get(), options_.congestion);
     if (!congestion) {
         fail(std::move(congestion).error(), false);
         return;
     }
-    congestion_ = std::move(*congestion);
+    congestion_ = congestion->algorithm;
     host_ = peer_host(socket.get());
-    events_.detail(fmt::format("connected to {}, congestion control {}", peer_address(socket.get()),
-                               congestion_));
+    round_trip_ = tcp_progress(socket.get()).round_trip;
+    events_.detail(fmt::format("connected to {}, congestion control {}{}",
+                               peer_address(socket.get()), congestion_,
+                               congestion->reason.empty() ? "" : ", " + congestion->reason));
     control_ = std::make_unique<ControlLink>(loop_, std::move(socket), peer_, options_.timeout,
                                              control_callbacks());
     roots_ = std::move(roots);
     send_open();
+    if (!options_.dry_run) {
+        start_streams();
+    }
 }
 
 ControlLink::Callbacks PushSession::control_callbacks() {
@@ -150,7 +159,7 @@ ControlLink::Callbacks PushSession::control_callbacks() {
 }
 
 void PushSession::send_open() {
-    const bool one_file = roots_.size() == 1 && options_.sources.size() == 1 && !roots_[0]->is_tree;
+    const bool one_file = roots_.size() == 1 && options_.sources.size() <= 1 && !roots_[0]->is_tree;
     proto::Open open;
     open.flags = (options_.preserve ? proto::kOpenPreserve : 0U) |
                  (options_.ignore_times ? proto::kOpenIgnoreTimes : 0U) |
@@ -159,7 +168,7 @@ void PushSession::send_open() {
                  (one_file ? proto::kOpenSingleFile : 0U) |
                  (options_.verify ? proto::kOpenVerify : 0U) |
                  (options_.sync ? proto::kOpenSync : 0U);
-    open.streams = options_.streams;
+    open.streams = options_.streams.value_or(StreamTuner::kMost);
     open.run = run_;
     open.timeout_ms = milliseconds_on_wire(options_.timeout);
     open.retry_ms = milliseconds_on_wire(retry_for_);
@@ -191,13 +200,19 @@ void PushSession::welcomed(const proto::Welcome& welcome) {
         }
     }
     events_.detail(fmt::format("{} accepted the session", escape(welcome.software)));
-    if (!options_.dry_run) {
-        start_streams(welcome.token);
+    if ((welcome.flags & proto::kWelcomeDiscards) != 0) {
+        result_.discarded = true;
+        events_.warning("the receiver discards what it gets: nothing is stored");
+    }
+    if (streams_) {
+        streams_->welcome(welcome.token);
+        stream_timer_ = std::make_unique<Timer>(loop_, [this] { look_after_streams(); });
+        stream_timer_->start(control_->tick(), control_->tick());
     }
     scout_->welcome(std::move(fresh));
 }
 
-void PushSession::start_streams(const proto::Token& token) {
+void PushSession::start_streams() {
     ExtentDigests::Callbacks callbacks;
     callbacks.ready = [this] { post_([this] { send_digests(); }); };
     callbacks.failed = [this](const std::shared_ptr<LargeSource>& source,
@@ -213,28 +228,31 @@ void PushSession::start_streams(const proto::Token& token) {
     settings.target.timeout = options_.timeout;
     settings.target.congestion = congestion_;
     settings.target.cancel_fd = cancel_fd_.get();
-    settings.token = token;
+    settings.target.limiter = limiter_;
     settings.send_path = options_.send_path;
-    settings.compression_level = options_.compression_level;
+    if (options_.compress != Compress::never) {
+        const bool adapts = options_.compress == Compress::automatic;
+        compression_ = std::make_unique<Compression>(
+            adapts ? std::nullopt : std::optional(options_.compression_level),
+            options_.streams.value_or(StreamTuner::kMost),
+            [this](std::string line) { detail(std::move(line)); });
+        settings.compression = compression_.get();
+    }
+    settings.target.far = round_trip_ >= kLocalRoundTrip;
     settings.verify = options_.verify;
     settings.retry_for = retry_for_;
-    StreamHost& host = *this; // a private base: make_unique could not convert
-    for (std::uint16_t index = 0; index < options_.streams; ++index) {
-        settings.index = index;
-        try {
-            streams_.push_back(
-                std::make_unique<DataStream>(settings, host, queue_, in_flight_, totals_));
-        } catch (const std::system_error& error) { // out of threads: fewer streams do as well
-            if (streams_.empty()) {
-                fail(
-                    system_error(ErrorKind::file_io, "cannot start a thread", error.code().value()),
-                    false);
-                return;
-            }
-        }
+    StreamSet::Callbacks set_callbacks;
+    set_callbacks.work_done = [this] {
+        return in_flight_.bytes_taken() + kEntryWork * (result_.files_sent + unchanged_);
+    };
+    set_callbacks.detail = [this](const std::string& line) { events_.detail(line); };
+    streams_ = std::make_unique<StreamSet>(
+        loop_, std::move(settings), options_.streams, round_trip_,
+        StreamSet::Shared{*this, queue_, in_flight_, totals_}, std::move(set_callbacks));
+    if (Status started = streams_->start(); !started) {
+        fail(std::move(started).error(), false);
+        return;
     }
-    stream_timer_ = std::make_unique<Timer>(loop_, [this] { look_after_streams(); });
-    stream_timer_->start(control_->tick(), control_->tick());
 }
 
 void PushSession::scout_ended(std::optional<Error> error) {
@@ -314,7 +332,10 @@ void PushSession::stop_threads() {
     if (scout_) {
         scout_->cancel();
     }
-    streams_.clear(); // joins
+    if (streams_) {
+        result_.streams = streams_->size();
+        streams_.reset(); // joins
+    }
 }
 
 SessionResult PushSession::end() {
@@ -325,6 +346,9 @@ SessionResult PushSession::end() {
     }
     if (digests_) {
         result_.usage += digests_->usage();
+    }
+    if (compression_) {
+        result_.usage += compression_->pool().usage().load();
     }
     result_.usage += totals_.usage.load();
     result_.bytes = totals_.bytes();

@@ -11,12 +11,12 @@
 
 #include "common/loop.hpp"
 #include "sender/control_link.hpp"
-#include "sender/data_stream.hpp"
 #include "sender/extent_digests.hpp"
 #include "sender/in_flight.hpp"
 #include "sender/options.hpp"
 #include "sender/progress.hpp"
 #include "sender/scout.hpp"
+#include "sender/stream_set.hpp"
 #include "sender/work_queue.hpp"
 
 #include <atomic>
@@ -36,6 +36,7 @@ struct SessionResult {
     std::optional<Error> failure;
     bool said_by_receiver = false; // the failure, that is
     bool welcomed = false;
+    bool discarded = false;  // the receiver keeps nothing of what it gets
     bool progressed = false; // the receiver has answered something
     // When it worked for the last time, or was thought to; unset: never.
     std::optional<std::chrono::steady_clock::time_point> worked_at;
@@ -47,6 +48,7 @@ struct SessionResult {
     std::uint64_t compressed_to = 0;
     std::uint64_t bytes_in_vain = 0; // sent, and lost before they were acknowledged
     std::uint64_t stream_reconnects = 0;
+    std::size_t streams = 0;            // data connections at one time
     std::uint64_t would_send_files = 0; // dry run
     std::uint64_t would_send_bytes = 0;
     Usage usage; // of its threads
@@ -67,10 +69,11 @@ public:
 
 class PushSession final : private StreamHost {
 public:
-    // Begins at once. `options` and `events` are borrowed. `run` is the same for all sessions that
-    // want to bring the same things over; `retry_for`: how long a stream may try to reconnect.
+    // Begins at once. `options`, `limiter` (nullptr: none) and `events` are borrowed. `run` is the
+    // same for all sessions that want to bring the same things over; `retry_for`: how long a stream
+    // may try to reconnect.
     PushSession(Loop& loop, const SenderOptions& options, const proto::Token& run,
-                std::chrono::milliseconds retry_for, SessionEvents& events);
+                std::chrono::milliseconds retry_for, RateLimiter* limiter, SessionEvents& events);
     ~PushSession() override;
     PushSession(const PushSession&) = delete;
     PushSession& operator=(const PushSession&) = delete;
@@ -124,7 +127,7 @@ private:
     [[nodiscard]] ControlLink::Callbacks control_callbacks();
     void send_open();
     void welcomed(const proto::Welcome& welcome);
-    void start_streams(const proto::Token& token);
+    void start_streams();
     void scout_ended(std::optional<Error> error);
     void finish_if_complete();
     void confirmed(const proto::Done& done);
@@ -151,6 +154,7 @@ private:
     const SenderOptions& options_;
     const proto::Token run_;
     const std::chrono::milliseconds retry_for_;
+    RateLimiter* const limiter_;
     SessionEvents& events_;
     const std::string peer_;   // for messages
     const UniqueFd cancel_fd_; // readable once everything shall stop
@@ -166,7 +170,8 @@ private:
     Roots roots_;
     bool roots_listed_ = false; // in the request, so that the receiver says which are fresh
     std::string host_;          // the address that the control connection reached
-    std::string congestion_;    // of the data connections
+    std::chrono::microseconds round_trip_{0};
+    std::string congestion_; // of the data connections
     std::unique_ptr<ControlLink> control_;
     std::unique_ptr<Timer> stream_timer_;
     std::deque<PendingOffer> offers_;
@@ -181,8 +186,9 @@ private:
     std::atomic<std::uint64_t> next_file_id_{1};
     std::atomic<std::uint64_t> reused_bytes_{0}; // that need not be sent, of files that are
     std::unique_ptr<ExtentDigests> digests_;
+    std::unique_ptr<Compression> compression_;
     std::unique_ptr<Scout> scout_;
-    std::vector<std::unique_ptr<DataStream>> streams_; // last: their threads use all of the above
+    std::unique_ptr<StreamSet> streams_; // last: their threads use all of the above
 };
 
 } // namespace sluice

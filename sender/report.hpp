@@ -28,10 +28,12 @@ struct SenderReport {
     bool dry_run = false;
     std::uint64_t would_send_files = 0; // dry run
     std::uint64_t would_send_bytes = 0;
+    std::uint64_t streams = 0;             // data connections at one time, the most of any session
     std::uint64_t reconnects = 0;          // sessions after the first that came about
     std::uint64_t reconnected_streams = 0; // data connections that were replaced
     std::uint64_t resent_bytes = 0;        // of `bytes`: lost or damaged before they were stored
     bool verified = false;                 // success means that the digests agreed
+    bool discarded = false;                // the receiver keeps nothing of what it gets
     std::optional<proto::Done> receiver;   // its own account; only after success
 };
 

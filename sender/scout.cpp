@@ -2,6 +2,7 @@
 
 #include "common/net.hpp"
 #include "common/text.hpp"
+#include "sender/generated.hpp"
 
 #include <fmt/format.h>
 #include <utility>
@@ -122,6 +123,9 @@ void Scout::run() {
 
 std::vector<std::shared_ptr<const SourceRoot>> Scout::open_sources() {
     std::vector<std::shared_ptr<const SourceRoot>> roots;
+    if (options_.generate_bytes) {
+        roots.push_back(std::make_shared<const SourceRoot>(generated_root()));
+    }
     for (const std::string& argument : options_.sources) {
         Result<SourceRoot> root = open_source(argument);
         if (root) {
@@ -131,6 +135,12 @@ std::vector<std::shared_ptr<const SourceRoot>> Scout::open_sources() {
         }
     }
     return roots;
+}
+
+// False: the sink stopped it.
+bool Scout::explore(const std::shared_ptr<const SourceRoot>& root, WalkSink& sink) const {
+    return root->generated ? sink.found(generated_entry(root, *options_.generate_bytes))
+                           : walk(root, options_.filter, sink);
 }
 
 std::optional<Error> Scout::scout() {
@@ -158,7 +168,7 @@ std::optional<Error> Scout::scout() {
     for (std::size_t index = 0; index < roots.size(); ++index) {
         const bool fresh = index < fresh_roots.size() && fresh_roots[index];
         Collector collector(*this, fresh);
-        if (!walk(roots[index], options_.filter, collector)) {
+        if (!explore(roots[index], collector)) {
             return std::nullopt; // cancelled
         }
         collector.flush();

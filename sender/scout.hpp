@@ -65,6 +65,7 @@ private:
     void run();
     [[nodiscard]] std::optional<Error> scout();
     [[nodiscard]] std::vector<std::shared_ptr<const SourceRoot>> open_sources();
+    [[nodiscard]] bool explore(const std::shared_ptr<const SourceRoot>& root, WalkSink& sink) const;
 
     const SenderOptions& options_;
     const ScoutCallbacks callbacks_;

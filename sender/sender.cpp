@@ -9,6 +9,7 @@
 #include <csignal>
 #include <fmt/format.h>
 #include <functional>
+#include <optional>
 #include <sys/random.h>
 #include <unordered_set>
 #include <utility>
@@ -66,7 +67,11 @@ bool is_temporary(const SessionResult& result) {
 class Sender::Engine final : private SessionEvents {
 public:
     Engine(SenderOptions options, SenderObserver& observer)
-        : options_(std::move(options)), observer_(observer) {}
+        : options_(std::move(options)), observer_(observer) {
+        if (options_.bandwidth_limit > 0) {
+            limiter_.emplace(options_.bandwidth_limit);
+        }
+    }
 
     SenderReport run(bool handle_signals);
     void stop() {
@@ -108,6 +113,7 @@ private:
     unsigned fruitless_ = 0;
     Backoff backoff_;
 
+    std::optional<RateLimiter> limiter_; // one for all sessions
     Loop loop_;
     std::unique_ptr<PushSession> session_; // last: it uses everything above
 };
@@ -143,7 +149,7 @@ SenderReport Sender::Engine::run(bool handle_signals) {
         });
         progress.start(kProgressInterval, kProgressInterval);
         run_sessions();
-        // From here on a signal ends the process: ending a session may take a name look-up.
+        // From here on a signal ends the process: ending a session may take a slow file operation.
     }
     if (session_) {
         add_up(session_->end());
@@ -162,8 +168,9 @@ SenderReport Sender::Engine::run(bool handle_signals) {
 void Sender::Engine::run_sessions() {
     for (;;) {
         SessionEvents& events = *this; // a private base: make_unique could not convert
-        session_ = std::make_unique<PushSession>(loop_, options_, run_,
-                                                 options_.effective_retry_for(), events);
+        session_ =
+            std::make_unique<PushSession>(loop_, options_, run_, options_.effective_retry_for(),
+                                          limiter_ ? &*limiter_ : nullptr, events);
         loop_.run();
         if (interrupted_ || !is_temporary(session_->result())) {
             return;
@@ -183,6 +190,7 @@ void Sender::Engine::add_up(const SessionResult& result) {
     report_.failed = result.failed;
     failed_changed_ = result.failed_changed;
     report_.skipped = result.skipped;
+    report_.discarded = result.discarded;
     report_.would_send_files = result.would_send_files;
     report_.would_send_bytes = result.would_send_bytes;
     report_.files_sent += result.files_sent;
@@ -190,6 +198,7 @@ void Sender::Engine::add_up(const SessionResult& result) {
     report_.compressed_to += result.compressed_to;
     report_.resent_bytes += result.bytes_in_vain;
     report_.reconnected_streams += result.stream_reconnects;
+    report_.streams = std::max<std::uint64_t>(report_.streams, result.streams);
     report_.usage += result.usage;
     report_.reconnects += result.welcomed && ever_welcomed_ ? 1 : 0;
     ever_welcomed_ = ever_welcomed_ || result.welcomed;

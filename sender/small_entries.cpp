@@ -1,5 +1,7 @@
 #include "sender/small_entries.hpp"
 
+#include "common/compress.hpp"
+
 #include <algorithm>
 #include <span>
 #include <utility>
@@ -21,20 +23,37 @@ proto::ByteView complete(std::vector<std::byte>& frame, std::uint64_t id, proto:
     proto::Bytes header;
     proto::encode_batch_header(id, encoding, static_cast<std::uint32_t>(raw_bytes), payload_bytes,
                                header);
-    std::copy(header.begin(), header.end(), frame.begin());
+    std::ranges::copy(header, frame.begin());
     const auto whole = std::span(frame).first(header.size() + payload_bytes);
     proto::seal_frame(whole);
     return whole;
 }
 
+// Makes a frame of frame.raw_bytes of records, compressed where that looks worth it and is shorter.
+void make_batch(FramePipeline::Frame& frame, Compression& compression) {
+    constexpr std::size_t kHeader = proto::kBatchHeaderBytes;
+    const auto records = std::span(frame.raw).subspan(kHeader, frame.raw_bytes);
+    if (looks_compressible(records.first(std::min(records.size(), kSampleBytes)))) {
+        frame.packed_bytes = compression.compress(
+            records, std::span(frame.packed).subspan(kHeader, records.size() - 1));
+    }
+    frame.whole = frame.packed_bytes > 0 ? complete(frame.packed, frame.id, proto::Encoding::zstd,
+                                                    frame.raw_bytes, frame.packed_bytes)
+                                         : complete(frame.raw, frame.id, proto::Encoding::raw,
+                                                    frame.raw_bytes, frame.raw_bytes);
+}
+
 } // namespace
 
 SmallEntries::SmallEntries(StreamContext& context)
-    : context_(context), memory_(proto::kBatchHeaderBytes + proto::kMaxBatchBytes),
+    : context_(context), memory_(FramePipeline::kFrameBytes),
       writer_(std::span(memory_).subspan(proto::kBatchHeaderBytes)) {}
 
 Status SmallEntries::make_room(std::size_t path_bytes, std::size_t content_bytes) {
-    return writer_.fits(path_bytes, content_bytes) ? ok() : flush();
+    if (context_.meter) {
+        context_.meter->begin();
+    }
+    return writer_.fits(path_bytes, content_bytes) ? ok() : send_batch();
 }
 
 Status SmallEntries::add(SourceEntry& entry) {
@@ -49,14 +68,14 @@ Status SmallEntries::add(SourceEntry& entry) {
     return ok();
 }
 
-Result<SmallEntries::Fate> SmallEntries::add_file(SourceEntry& entry, const SourceFile& source) {
+Result<SmallEntries::Fate> SmallEntries::add_file(SourceEntry& entry, SourceFile& source) {
     if (Status room = make_room(entry.wire_path.size(), source.size()); !room) {
         return std::move(room).error();
     }
     const auto content = writer_.reserve_file(
         {proto::RecordKind::file, source.mode(), source.mtime(), entry.wire_path, {}},
         source.size());
-    const std::int64_t got = content.empty() ? 0 : source.read(0, content);
+    const std::int64_t got = content.empty() ? 0 : source.read_small(content);
     if (got < 0) {
         context_.host.entry_failed(
             describe(entry, {ErrorKind::some_files, "cannot read", static_cast<int>(-got)}));
@@ -74,6 +93,20 @@ Result<SmallEntries::Fate> SmallEntries::add_file(SourceEntry& entry, const Sour
 }
 
 Status SmallEntries::flush() {
+    if (Status sent = send_batch(); !sent) {
+        return sent;
+    }
+    if (Status sent = context_.send_frames(); !sent) {
+        return sent;
+    }
+    if (context_.meter) {
+        context_.meter->pause();
+    }
+    return ok();
+}
+
+// From here on the batch is in flight, whatever becomes of the connection.
+Status SmallEntries::send_batch() {
     if (writer_.empty()) {
         return ok();
     }
@@ -83,37 +116,48 @@ Status SmallEntries::flush() {
         entries_ = std::move(parcel.work.entries);
         return context_.connection_gone();
     }
-    Status sent = context_.socket.send(make_frame(*id), false);
-    if (sent) {
-        context_.in_flight.sent(*id);
-    }
+    Status sent = context_.compress_next() ? post(*id) : send_as_is(*id);
     clear(); // what was not sent will be found to be lost
     return sent;
+}
+
+Status SmallEntries::send_as_is(std::uint64_t id) {
+    const std::size_t bytes = writer_.size();
+    const auto frame = complete(memory_, id, proto::Encoding::raw, bytes, bytes);
+    context_.totals.bytes_inlined += file_bytes_;
+    Status sent = context_.socket.send(frame, false);
+    if (sent) {
+        context_.in_flight.sent(id);
+        if (context_.meter) {
+            context_.meter->sent(bytes, frame.size(), false);
+        }
+    }
+    return sent;
+}
+
+// Into the pipeline, and out of it with what is done.
+Status SmallEntries::post(std::uint64_t id) {
+    FramePipeline& frames = *context_.frames;
+    while (!frames.empty() && (frames.full() || frames.oldest_is_ready())) {
+        if (Status sent = context_.send_oldest_frame(); !sent) {
+            return sent;
+        }
+    }
+    FramePipeline::Frame& frame = frames.next();
+    frame.id = id;
+    frame.raw_bytes = writer_.size();
+    frame.file_bytes = file_bytes_;
+    frame.raw.swap(memory_);
+    writer_ = proto::BatchWriter(std::span(memory_).subspan(proto::kBatchHeaderBytes));
+    Compression& compression = *context_.settings.compression;
+    frames.post([&compression](FramePipeline::Frame& posted) { make_batch(posted, compression); });
+    return ok();
 }
 
 Chunk SmallEntries::take_back() {
     Chunk entries = std::move(entries_);
     clear();
     return entries;
-}
-
-proto::ByteView SmallEntries::make_frame(std::uint64_t id) {
-    const proto::ByteView records = writer_.bytes();
-    std::size_t packed_bytes = 0;
-    if (context_.compressor &&
-        looks_compressible(records.first(std::min(records.size(), kSampleBytes)))) {
-        packed_.resize(memory_.size());
-        const auto room = std::span(packed_).subspan(proto::kBatchHeaderBytes, records.size() - 1);
-        packed_bytes = context_.compressor->compress(records, room);
-    }
-    StreamTotals& totals = context_.totals;
-    if (packed_bytes > 0) {
-        totals.bytes_compressed += file_bytes_;
-        totals.compressed_to += packed_bytes;
-        return complete(packed_, id, proto::Encoding::zstd, records.size(), packed_bytes);
-    }
-    totals.bytes_inlined += file_bytes_;
-    return complete(memory_, id, proto::Encoding::raw, records.size(), records.size());
 }
 
 void SmallEntries::clear() {

@@ -23,15 +23,17 @@ public:
         unreadable, // and reported
         changed,    // while it was being read
     };
-    [[nodiscard]] Result<Fate> add_file(SourceEntry& entry, const SourceFile& source);
-    // Sends what has been gathered.
+    [[nodiscard]] Result<Fate> add_file(SourceEntry& entry, SourceFile& source);
+    // Sends what has been gathered, and what is in the pipeline.
     [[nodiscard]] Status flush();
     // Gives back what has been gathered and not sent.
     [[nodiscard]] Chunk take_back();
 
 private:
     [[nodiscard]] Status make_room(std::size_t path_bytes, std::size_t content_bytes);
-    [[nodiscard]] proto::ByteView make_frame(std::uint64_t id);
+    [[nodiscard]] Status send_batch();
+    [[nodiscard]] Status send_as_is(std::uint64_t id);
+    [[nodiscard]] Status post(std::uint64_t id);
     void clear();
 
     StreamContext& context_;
@@ -40,7 +42,6 @@ private:
     Chunk entries_;                // those of the records
     std::uint64_t file_bytes_ = 0; // of the files in the batch
     std::uint64_t files_ = 0;
-    std::vector<std::byte> packed_; // the frame, compressed
 };
 
 } // namespace sluice

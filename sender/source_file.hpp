@@ -1,4 +1,5 @@
-// A regular source file, open for reading, as it was at that moment.
+// A regular source file, open for reading, as it was at that moment; or one that is made up
+// (sender/generated.hpp), whose bytes come round again and again in a file in memory.
 #pragma once
 
 #include "common/result.hpp"
@@ -24,8 +25,16 @@ struct SourceProblem {
 class SourceFile {
 public:
     [[nodiscard]] static std::variant<SourceFile, SourceProblem> open(const SourceEntry& entry);
+    // `name` is relative to `directory`, a descriptor that may be O_PATH.
+    [[nodiscard]] static std::variant<SourceFile, SourceProblem> open_at(int directory,
+                                                                         const char* name);
 
+    // The bytes of one segment (see segment_at) lie in fd() without a gap, that at `offset` at
+    // position(offset).
     [[nodiscard]] int fd() const noexcept { return fd_.get(); }
+    [[nodiscard]] std::uint64_t position(std::uint64_t offset) const noexcept {
+        return period_ == 0 ? offset : offset % period_;
+    }
     [[nodiscard]] std::uint64_t size() const noexcept {
         return static_cast<std::uint64_t>(status_.st_size);
     }
@@ -33,17 +42,26 @@ public:
     [[nodiscard]] proto::Timestamp mtime() const noexcept;
     // Changes whenever content or status do; see proto::OfferEntry.
     [[nodiscard]] std::uint64_t version() const noexcept { return version_of(status_); }
-    // Fewer blocks than the size needs: there may be holes.
-    [[nodiscard]] bool sparse() const noexcept;
 
     // Reads up to memory.size() bytes from `offset`; fewer only at the end of the file. The number
     // of bytes, or the negative errno.
     [[nodiscard]] std::int64_t read(std::uint64_t offset, std::span<std::byte> memory) const;
 
+    // The same from the beginning. Afterwards waited() says whether the medium had to be waited
+    // for, because the page cache did not have it all.
+    [[nodiscard]] std::int64_t read_small(std::span<std::byte> memory);
+    [[nodiscard]] bool waited() const noexcept { return waited_; }
+
+    // Makes the kernel read a range into the page cache, and does not wait for it.
+    void start_reading(std::uint64_t offset, std::uint64_t length) const noexcept;
+    // Whether the page cache has the byte at `offset`; true also where there is no telling.
+    [[nodiscard]] bool cached(std::uint64_t offset) const noexcept;
+
     // Whether size, mtime or ctime differ from what they were when it was opened.
     [[nodiscard]] bool changed() const;
 
-    // The next run of data or hole: [offset, end).
+    // The next run of data or hole: [offset, end), of which the end is known beforehand where there
+    // are no holes. `offset` is below size().
     struct Segment {
         std::uint64_t end = 0;
         bool hole = false;
@@ -51,8 +69,14 @@ public:
     [[nodiscard]] Segment segment_at(std::uint64_t offset) const;
 
 private:
+    [[nodiscard]] static std::variant<SourceFile, SourceProblem> generate(std::uint64_t bytes);
+    // Fewer blocks than the size needs: there may be holes.
+    [[nodiscard]] bool sparse() const noexcept;
+
     UniqueFd fd_;
     struct stat status_ {};
+    std::uint64_t period_ = 0; // after so many bytes fd_ begins anew; 0: it is the file itself
+    bool waited_ = false;
 };
 
 } // namespace sluice

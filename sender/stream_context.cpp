@@ -3,10 +3,20 @@
 #include "common/text.hpp"
 
 #include <cerrno>
+#include <chrono>
 #include <fmt/format.h>
 #include <utility>
 
 namespace sluice {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// A connection that has not said who it is for so long may have been dropped by the receiver.
+constexpr std::chrono::seconds kFresh{2};
+
+} // namespace
 
 Error describe(const SourceEntry& entry, const SourceProblem& problem) {
     std::string text = fmt::format("{}: {}", escape(entry.display_path()), problem.what);
@@ -20,14 +30,59 @@ Status StreamContext::connect() {
     if (Status connected = socket.connect(); !connected) {
         return connected;
     }
+    const auto connected_at = Clock::now();
+    const std::optional<proto::Token> token = settings.token->wait();
+    if (!token) {
+        return Error{ErrorKind::interrupted, "cancelled", ECANCELED};
+    }
+    if (Clock::now() - connected_at > kFresh) {
+        socket.close();
+        if (Status connected = socket.connect(); !connected) {
+            return connected;
+        }
+    }
     connection = in_flight.open_connection(socket.fd());
     const auto preamble = proto::encode_preamble({proto::kVersion, proto::Role::data});
     proto::Bytes hello(preamble.begin(), preamble.end());
-    proto::encode(proto::Join{settings.token, connection, settings.index}, hello);
+    proto::encode(proto::Join{*token, connection, settings.index}, hello);
     return socket.send(hello, false);
 }
 
+Status StreamContext::send_oldest_frame() {
+    const FramePipeline::Frame& frame = frames->oldest();
+    const bool packed = frame.packed_bytes > 0;
+    const bool is_batch = frame.id != 0;
+    if (packed || !is_batch) { // a block counts in any case, as the receiver counts it
+        totals.bytes_compressed += frame.file_bytes;
+        totals.compressed_to += packed ? frame.packed_bytes : frame.raw_bytes;
+    } else {
+        totals.bytes_inlined += frame.file_bytes;
+    }
+    Status sent = socket.send(frame.whole, false);
+    if (sent) {
+        meter->sent(frame.raw_bytes, frame.whole.size(), packed);
+        if (is_batch) {
+            in_flight.sent(frame.id);
+        }
+    }
+    frames->pop();
+    return sent;
+}
+
+Status StreamContext::send_frames() {
+    while (frames && !frames->empty()) {
+        if (Status sent = send_oldest_frame(); !sent) {
+            return sent;
+        }
+    }
+    return ok();
+}
+
 InFlight::Ended StreamContext::disconnect() {
+    if (frames) {
+        frames->reset();
+        meter->disconnected();
+    }
     const InFlight::Ended ended = in_flight.close_connection(std::exchange(connection, 0));
     socket.close();
     return ended;

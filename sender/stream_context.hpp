@@ -1,11 +1,14 @@
 // What the parts of one stream share. Belongs to the stream's thread, but for the totals.
 #pragma once
 
-#include "common/compress.hpp"
 #include "common/usage.hpp"
 #include "common/zero_copy.hpp"
+#include "sender/compression.hpp"
+#include "sender/frame_pipeline.hpp"
 #include "sender/in_flight.hpp"
 #include "sender/large_source.hpp"
+#include "sender/send_meter.hpp"
+#include "sender/session_token.hpp"
 #include "sender/source_file.hpp"
 #include "sender/stream_socket.hpp"
 #include "sender/walk.hpp"
@@ -36,10 +39,10 @@ struct StreamTotals {
 
 struct StreamSettings {
     StreamTarget target;
-    proto::Token token{};
+    SessionToken* token = nullptr; // borrowed
     std::uint16_t index = 0;
     CopyPath send_path = CopyPath::automatic;
-    std::optional<int> compression_level;
+    Compression* compression = nullptr;     // borrowed; none: nothing is compressed
     bool verify = true;                     // raw extents get digests
     std::chrono::milliseconds retry_for{0}; // how long to try to reconnect
 };
@@ -74,8 +77,10 @@ struct StreamContext {
                   InFlight& parcels_in_flight, StreamTotals& stream_totals)
         : settings(std::move(stream_settings)), host(stream_host), in_flight(parcels_in_flight),
           totals(stream_totals), socket(settings.target) {
-        if (settings.compression_level) {
-            compressor.emplace(*settings.compression_level);
+        if (settings.compression != nullptr) {
+            Compression& compression = *settings.compression;
+            frames.emplace(compression.pool(), compression.frames_per_stream());
+            meter.emplace(compression, settings.index, socket, *frames);
         }
     }
 
@@ -85,11 +90,20 @@ struct StreamContext {
     StreamTotals& totals;
     StreamSocket socket;
     std::uint32_t connection = 0; // 0: none
-    std::optional<Compressor> compressor;
+    // Where anything may be compressed; else there are none.
+    std::optional<FramePipeline> frames;
+    std::optional<SendMeter> meter;
 
-    // Connects and joins the session.
+    // Connects and, once there is a token, joins the session.
     [[nodiscard]] Status connect();
-    // Ends the connection, if there is one.
+    // Whether what comes next shall be compressed if it looks worth it.
+    [[nodiscard]] bool compress_next() const {
+        return settings.compression != nullptr && settings.compression->wanted();
+    }
+    // Sends the frame that has been in the pipeline for longest, once it is made; or all of them.
+    [[nodiscard]] Status send_oldest_frame();
+    [[nodiscard]] Status send_frames();
+    // Ends the connection, if there is one, and forgets the frames in the pipeline.
     InFlight::Ended disconnect();
     // The Error of a stream whose connection was broken from elsewhere.
     [[nodiscard]] Error connection_gone() const;

@@ -57,6 +57,9 @@ std::string headline(const SenderReport& report) {
     if (report.verified && !nothing) {
         line += ", verified";
     }
+    if (report.discarded) {
+        line += ", discarded by the receiver";
+    }
     line += fmt::format("; {} files unchanged", format_count(done.unchanged));
     if (done.reused_files > 0 || done.reused_bytes > 0) {
         line += fmt::format("; {} files, {} reused", format_count(done.reused_files),

@@ -89,6 +89,7 @@ private:
     // A directory that is being walked.
     struct Level {
         UniqueFd fd;
+        std::uint32_t number = 0;         // see SourceEntry::directory
         std::size_t path_length = 0;      // of its wire path
         std::vector<std::string> waiting; // subdirectories to walk; the next one is the last
         bool at_end = false;              // all of it has been read
@@ -116,6 +117,7 @@ private:
     WalkSink& sink_;
     std::string wire_path_; // of what is being looked at
     std::vector<Level> stack_;
+    std::uint32_t last_number_ = 0; // of a directory
     std::size_t waiting_bytes_ = 0;
     std::array<char, kReadBytes> buffer_; // filled by the kernel, not worth clearing
 };
@@ -279,6 +281,7 @@ bool Walker::descend(int parent, const char* name) {
     if (!report(EntryKind::directory, status)) {
         return false;
     }
+    level.number = ++last_number_;
     level.path_length = wire_path_.size();
     stack_.push_back(std::move(level));
     return true;
@@ -290,6 +293,7 @@ bool Walker::report(EntryKind kind, const struct stat& status, std::string link_
     entry.root = root_;
     entry.wire_path = wire_path_;
     entry.name_offset = static_cast<std::uint32_t>(name_offset());
+    entry.directory = stack_.empty() ? 0 : stack_.back().number;
     entry.link_target = std::move(link_target);
     if (kind == EntryKind::file) {
         entry.size = static_cast<std::uint64_t>(status.st_size);

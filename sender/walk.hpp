@@ -24,6 +24,7 @@ struct SourceRoot {
                            // perhaps O_PATH only
     std::string wire_name; // first component on the wire; empty for a trailing slash ("contents")
     bool is_tree = false;
+    bool generated = false; // made up (sender/generated.hpp): there is no directory
 };
 
 // The version of a file on the wire: another one after any change (st_ctim, in nanoseconds; it
@@ -37,6 +38,7 @@ struct SourceEntry {
     std::shared_ptr<const SourceRoot> root;
     std::string wire_path;         // empty only for the directory of a "contents" source
     std::uint32_t name_offset = 0; // wire_path from here on is the path below root->directory
+    std::uint32_t directory = 0;   // number of the directory that holds it, within its walk
     std::string link_target;       // symlinks
     std::uint64_t size = 0;        // files; as lstat(2) said during the walk
     bool sparse = false;           // fewer blocks than the size needs

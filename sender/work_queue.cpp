@@ -1,9 +1,30 @@
 #include "sender/work_queue.hpp"
 
+#include <algorithm>
 #include <iterator>
 #include <utility>
 
 namespace sluice {
+
+namespace {
+
+// How far from the front work may be taken.
+constexpr std::size_t kChoice = 64;
+
+// A large file takes so long that the directory's lock does not matter.
+std::uint32_t directory_of(const SourceEntry& entry) {
+    return entry.size > proto::kMaxInlineFileBytes ? 0 : entry.directory;
+}
+
+std::uint32_t first_directory(const Work& work) {
+    return work.is_piece() || work.entries.empty() ? 0 : directory_of(work.entries.front());
+}
+
+std::uint32_t last_directory(const Work& work) {
+    return work.is_piece() || work.entries.empty() ? 0 : directory_of(work.entries.back());
+}
+
+} // namespace
 
 bool WorkQueue::reserve(std::size_t entries) {
     std::unique_lock lock(mutex_);
@@ -73,24 +94,52 @@ void WorkQueue::cancel() {
     has_work_.notify_all();
 }
 
-std::optional<Work> WorkQueue::pop() {
+std::optional<Work> WorkQueue::pop(std::size_t stream) {
     std::unique_lock lock(mutex_);
+    ++waiting_;
     has_work_.wait(lock, [&] { return cancelled_ || closed_ || !work_.empty(); });
-    return take();
+    --waiting_;
+    return take(stream);
 }
 
-std::optional<Work> WorkQueue::try_pop() {
+std::optional<Work> WorkQueue::try_pop(std::size_t stream) {
     const std::scoped_lock lock(mutex_);
-    return take();
+    return take(stream);
 }
 
-std::optional<Work> WorkQueue::take() {
+std::size_t WorkQueue::idle_streams() const {
+    const std::scoped_lock lock(mutex_);
+    return waiting_ > work_.size() ? waiting_ - work_.size() : 0;
+}
+
+std::optional<Work> WorkQueue::take(std::size_t stream) {
+    if (stream >= at_work_.size()) {
+        at_work_.resize(stream + 1);
+    }
     if (work_.empty()) {
+        at_work_[stream] = 0;
         return std::nullopt;
     }
-    Work work = std::move(work_.front());
-    work_.pop_front();
+    const auto last = work_.begin() + static_cast<std::ptrdiff_t>(std::min(work_.size(), kChoice));
+    auto chosen = std::find_if(work_.begin(), last, [&](const Work& work) {
+        return !taken_by_other(first_directory(work), stream);
+    });
+    if (chosen == last) {
+        chosen = work_.begin(); // waiting for each other is better than doing nothing
+    }
+    Work work = std::move(*chosen);
+    work_.erase(chosen);
+    at_work_[stream] = last_directory(work);
     return work;
+}
+
+bool WorkQueue::taken_by_other(Directory directory, std::size_t stream) const {
+    for (std::size_t other = 0; other < at_work_.size(); ++other) {
+        if (directory != 0 && other != stream && at_work_[other] == directory) {
+            return true;
+        }
+    }
+    return false;
 }
 
 } // namespace sluice

@@ -52,6 +52,40 @@ TEST_CASE("ids and connections count from 1, and an id is acknowledged once") {
     CHECK_FALSE(table.acknowledge(0, at({})));
 }
 
+TEST_CASE("what has been sent of a parcel counts once, and not at all when it is lost") {
+    InFlight table(10);
+    const std::uint32_t connection = table.open_connection(-1);
+    const std::uint64_t whole = must_add(table, connection, batch_of(1, 100));
+    table.advance(whole, 30);
+    CHECK(table.bytes_done() == 30);
+    table.advance(whole, 70);
+    CHECK(table.bytes_done() == 70);
+    SECTION("sent, then acknowledged") {
+        table.sent(whole);
+        CHECK(table.bytes_done() == 100);
+        CHECK(table.acknowledge(whole, at({})));
+        CHECK(table.bytes_done() == 100);
+        table.advance(whole, 100); // too late, and harmless
+        CHECK(table.bytes_done() == 100);
+    }
+    SECTION("acknowledged before the stream says that it is sent") {
+        CHECK(table.acknowledge(whole, at({})));
+        table.sent(whole);
+        CHECK(table.bytes_done() == 100);
+    }
+    SECTION("damaged") {
+        table.sent(whole);
+        CHECK(table.take_damaged(whole));
+        CHECK(table.bytes_done() == 0);
+        CHECK(table.bytes_in_vain() == 100);
+    }
+    SECTION("lost in the middle") {
+        CHECK(table.take_lost(connection).size() == 1);
+        CHECK(table.bytes_done() == 0);
+        CHECK(table.bytes_in_vain() == 0); // not sent whole
+    }
+}
+
 TEST_CASE("what a lost connection carried comes back in order, and nothing else") {
     test::LargeSources sources;
     const auto source = sources.make(100'000);

@@ -1,5 +1,6 @@
 // Listening, connecting and giving up, and the choice of congestion control.
 #include "common/net.hpp"
+#include "tests/support/full_listener.hpp"
 #include "tests/support/tcp_pair.hpp"
 
 #include <array>
@@ -21,32 +22,6 @@ UniqueFd listen_somewhere(const std::string& address = "127.0.0.1") {
     REQUIRE(listener);
     return std::move(*listener);
 }
-
-// A listener whose queue is full, so that connections to it neither succeed nor fail.
-class FullListener {
-public:
-    FullListener() {
-        socket_ = UniqueFd::adopt(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-        sockaddr_in address{};
-        address.sin_family = AF_INET;
-        address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-        socklen_t length = sizeof address;
-        auto* const generic = reinterpret_cast<sockaddr*>(&address);
-        require(::bind(socket_.get(), generic, length) == 0, "bind");
-        require(::listen(socket_.get(), 0) == 0, "listen");
-        require(::getsockname(socket_.get(), generic, &length) == 0, "getsockname");
-        for (int count = 0; count < 8; ++count) { // beyond what it queues they stay unanswered
-            waiting_.push_back(
-                UniqueFd::adopt(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)));
-            static_cast<void>(::connect(waiting_.back().get(), generic, length));
-        }
-    }
-    [[nodiscard]] std::uint16_t port() const { return local_port(socket_.get()); }
-
-private:
-    UniqueFd socket_;
-    std::vector<UniqueFd> waiting_;
-};
 
 std::string congestion_of(int socket) {
     std::array<char, 16> name{};
@@ -185,6 +160,26 @@ TEST_CASE("waiting for a socket tells readiness, cancellation and timeout apart"
     CHECK(wait_for_socket(gone.receiver.get(), false, -1, kLong) == Wait::ready);
 }
 
+TEST_CASE("a socket is readable at its low-water mark, and at its end whatever has come") {
+    TcpPair pair;
+    set_low_water_mark(pair.receiver.get(), 100);
+    send_all(pair.sender.get(), std::vector<std::byte>(99));
+    CHECK(wait_for_socket(pair.receiver.get(), false, -1, milliseconds{20}) == Wait::timed_out);
+    SECTION("as soon as the rest has come") {
+        send_all(pair.sender.get(), std::vector<std::byte>(1));
+    }
+    SECTION("as soon as the mark is lowered") {
+        set_low_water_mark(pair.receiver.get(), 99);
+    }
+    SECTION("as soon as nothing more can come") {
+        ::shutdown(pair.sender.get(), SHUT_WR);
+    }
+    SECTION("as soon as the connection is reset") {
+        reset_connection(pair.sender);
+    }
+    CHECK(wait_for_socket(pair.receiver.get(), false, -1, kLong) == Wait::ready);
+}
+
 TEST_CASE("loopback addresses are told from all others") {
     for (const char* const address : {"127.0.0.1", "127.1.2.3", "::1", "localhost"}) {
         INFO(address);
@@ -210,22 +205,39 @@ TEST_CASE("automatic congestion control replaces BBR on loopback and nothing els
     REQUIRE(set_algorithm(pair.sender.get(), "reno"));
     const auto kept = choose_congestion(pair.sender.get(), "auto");
     REQUIRE(kept);
-    CHECK(*kept == "reno");
+    CHECK(kept->algorithm == "reno");
     if (!set_algorithm(pair.sender.get(), "bbr")) {
         std::cout << "skipped: this kernel has no BBR\n";
         return;
     }
     const auto changed = choose_congestion(pair.sender.get(), "auto");
     REQUIRE(changed);
-    CHECK(changed->rfind("bbr", 0) == std::string::npos);
+    CHECK(changed->algorithm.rfind("bbr", 0) == std::string::npos);
     CHECK(congestion_of(pair.sender.get()) == "bbr"); // it is for the connections that follow
+}
+
+TEST_CASE("automatic congestion control wants BBR on long paths only, and none on local ones") {
+    using std::chrono::microseconds;
+    using Names = std::vector<std::string_view>;
+    for (const std::string_view paced : {"bbr", "bbr2"}) {
+        CHECK(better_congestion(paced, microseconds{0}) == Names{"cubic", "reno"});
+        CHECK(better_congestion(paced, microseconds{999}) == Names{"cubic", "reno"});
+        CHECK(better_congestion(paced, microseconds{1'000}).empty());
+        CHECK(better_congestion(paced, microseconds{80'000}).empty());
+    }
+    for (const std::string_view other : {"cubic", "reno", "dctcp"}) {
+        CHECK(better_congestion(other, microseconds{50}).empty());
+        CHECK(better_congestion(other, microseconds{9'999}).empty());
+        CHECK(better_congestion(other, microseconds{10'000}) == Names{"bbr"});
+        CHECK(better_congestion(other, microseconds{300'000}) == Names{"bbr"});
+    }
 }
 
 TEST_CASE("congestion control that is asked for by name can be had, or is a usage error") {
     const TcpPair pair;
     const auto chosen = choose_congestion(pair.sender.get(), "reno");
     REQUIRE(chosen);
-    CHECK(*chosen == "reno");
+    CHECK(chosen->algorithm == "reno");
     for (const std::string& name : {std::string("nonsense"), std::string(), std::string(50, 'x')}) {
         const auto refused = choose_congestion(pair.sender.get(), name);
         REQUIRE_FALSE(refused);

@@ -105,11 +105,12 @@ TEST_CASE("finish has its golden bytes", "[proto][golden]") {
 }
 
 TEST_CASE("welcome has its golden bytes", "[proto][golden]") {
-    const Welcome message{counting_token(0), 15'000, {0, 255}, "sluice/r"};
+    const Welcome message{counting_token(0), 15'000, kWelcomeDiscards, {0, 255}, "sluice/r"};
     Bytes keep;
     const Welcome decoded = check_golden("welcome", message, keep);
     CHECK(decoded.token == message.token);
     CHECK(decoded.timeout_ms == 15'000);
+    CHECK(decoded.flags == kWelcomeDiscards);
     CHECK(decoded.fresh == message.fresh);
     CHECK(decoded.software == "sluice/r");
 }

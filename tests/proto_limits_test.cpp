@@ -67,7 +67,7 @@ TEST_CASE("an open of the largest size fits its frame", "[proto][limits]") {
 
 TEST_CASE("a welcome of the largest size fills its frame", "[proto][limits]") {
     const std::string software(kMaxTextBytes, 's');
-    Welcome message{{}, UINT32_MAX, {}, software};
+    Welcome message{{}, UINT32_MAX, kWelcomeKnownFlags, {}, software};
     for (std::uint16_t i = 0; i < kMaxRoots; ++i)
         message.fresh.push_back(i);
     CHECK(round_trip(message) == max_body_bytes(FrameType::welcome));
@@ -170,7 +170,7 @@ TEST_CASE("every frame type has the limit that the protocol names", "[proto][lim
     const std::map<FrameType, std::size_t> limits = {
         {FrameType::open, 65'536},      {FrameType::offer, 65'536},  {FrameType::finish, 8},
         {FrameType::digests, 1'538},    {FrameType::file_end, 8},    {FrameType::file_abort, 8},
-        {FrameType::drop, 4},           {FrameType::welcome, 1'560}, {FrameType::verdict, 138},
+        {FrameType::drop, 4},           {FrameType::welcome, 1'564}, {FrameType::verdict, 138},
         {FrameType::file_error, 5'128}, {FrameType::done, 112},      {FrameType::present, 65'546},
         {FrameType::ack, 8'194},        {FrameType::again, 24},      {FrameType::lost, 4},
         {FrameType::join, 22},          {FrameType::batch, 131'088}, {FrameType::extent, 4'162},

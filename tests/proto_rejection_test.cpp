@@ -111,10 +111,12 @@ std::vector<Rejection> control_rejections() {
     const std::string_view epoch = "0000000000000000 00000000";
     return {
         {"welcome with too many fresh roots", FrameType::welcome,
-         std::string(kToken) + "00000000 0101" + std::string(257 * 4, '0') + "0000",
+         std::string(kToken) + "00000000 00000000 0101" + std::string(257 * 4, '0') + "0000",
          Fault::limit_exceeded},
         {"welcome with a root that cannot be", FrameType::welcome,
-         std::string(kToken) + "00000000 1122334455667788 0100 0001 0000", Fault::limit_exceeded},
+         std::string(kToken) + "00000000 00000000 0100 0001 0000", Fault::limit_exceeded},
+        {"welcome with an unknown flag", FrameType::welcome,
+         std::string(kToken) + "00000000 02000000 0000 0000", Fault::bad_value},
         {"offer of nothing", FrameType::offer, std::string(kZero) + "0000", Fault::bad_value},
         {"offer of too many", FrameType::offer, std::string(kZero) + "0104" + filler(1025 * 35),
          Fault::limit_exceeded},

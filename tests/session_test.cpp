@@ -53,7 +53,7 @@ struct Running {
         StoreSession made(root, request);
         REQUIRE(made.ok());
         session->set_store(made.take_store(), verify);
-        session->set_disposer([this](std::unique_ptr<Store> store, bool keep) {
+        session->set_disposer([this](std::unique_ptr<Storage> store, bool keep) {
             const std::scoped_lock lock(mutex);
             disposed = true;
             kept = keep;

@@ -20,7 +20,7 @@ Chunk chunk_of(std::size_t entries, std::uint64_t size = 0) {
 
 // Of the chunk that comes next; empty where nothing does.
 Chunk popped(WorkQueue& queue) {
-    std::optional<Work> work = queue.pop();
+    std::optional<Work> work = queue.pop(0);
     return work ? std::move(work->entries) : Chunk{};
 }
 
@@ -39,8 +39,8 @@ TEST_CASE("chunks come out whole and in the order in which they went in") {
         CHECK(chunk[0].size == number * 100);
         CHECK(chunk[2].size == number * 100 + 2);
     }
-    CHECK_FALSE(queue.pop());
-    CHECK_FALSE(queue.pop());
+    CHECK_FALSE(queue.pop(0));
+    CHECK_FALSE(queue.pop(0));
 }
 
 TEST_CASE("a closed queue gives what is left, then nothing") {
@@ -49,7 +49,7 @@ TEST_CASE("a closed queue gives what is left, then nothing") {
     queue.push(chunk_of(1));
     queue.close();
     CHECK(popped(queue).size() == 1);
-    CHECK_FALSE(queue.pop());
+    CHECK_FALSE(queue.pop(0));
 }
 
 TEST_CASE("work that is put back comes before everything else, in its order") {
@@ -62,7 +62,7 @@ TEST_CASE("work that is put back comes before everything else, in its order") {
     again.emplace_back(chunk_of(3, 3));
     queue.requeue(std::move(again));
     queue.close();
-    const std::optional<Work> piece = queue.pop();
+    const std::optional<Work> piece = queue.pop(0);
     REQUIRE(piece);
     REQUIRE(piece->is_piece());
     CHECK(piece->piece.offset == 4096);
@@ -70,7 +70,7 @@ TEST_CASE("work that is put back comes before everything else, in its order") {
     CHECK(popped(queue).size() == 3);
     CHECK(popped(queue).size() == 1);
     CHECK(popped(queue).size() == 2);
-    CHECK_FALSE(queue.pop());
+    CHECK_FALSE(queue.pop(0));
 }
 
 TEST_CASE("a stream that waits gets work that is put back") {
@@ -86,13 +86,13 @@ TEST_CASE("a stream that waits gets work that is put back") {
 
 TEST_CASE("try_pop gives what there is and does not wait") {
     WorkQueue queue(10);
-    CHECK_FALSE(queue.try_pop());
+    CHECK_FALSE(queue.try_pop(0));
     queue.push(chunk_of(2));
-    const std::optional<Work> work = queue.try_pop();
+    const std::optional<Work> work = queue.try_pop(0);
     REQUIRE(work);
     CHECK_FALSE(work->is_piece());
     CHECK(work->entries.size() == 2);
-    CHECK_FALSE(queue.try_pop());
+    CHECK_FALSE(queue.try_pop(0));
 }
 
 TEST_CASE("a cancelled queue gives nothing and takes nothing, also from those who wait") {
@@ -105,17 +105,17 @@ TEST_CASE("a cancelled queue gives nothing and takes nothing, also from those wh
     walker.join();
     CHECK(woken == 1);
     CHECK_FALSE(queue.reserve(1));
-    CHECK_FALSE(queue.pop());
+    CHECK_FALSE(queue.pop(0));
     queue.push(chunk_of(1));
     std::vector<Work> again;
     again.emplace_back(chunk_of(1));
     queue.requeue(std::move(again));
-    CHECK_FALSE(queue.try_pop());
+    CHECK_FALSE(queue.try_pop(0));
 
     WorkQueue empty(10);
     std::vector<std::thread> streams;
     for (int count = 0; count < 4; ++count) {
-        streams.emplace_back([&] { woken += empty.pop() ? 100 : 1; });
+        streams.emplace_back([&] { woken += empty.pop(0) ? 100 : 1; });
     }
     empty.cancel();
     for (std::thread& stream : streams) {
@@ -130,7 +130,7 @@ TEST_CASE("closing wakes everyone who waits for work") {
     std::vector<std::thread> streams;
     for (int count = 0; count < 4; ++count) {
         streams.emplace_back([&] {
-            while (queue.pop()) {
+            while (queue.pop(0)) {
             }
             ++ended;
         });
@@ -214,6 +214,79 @@ TEST_CASE("places that are released let a walk go on that waited for several of 
     queue.release(1);
     queue.release(1);
     CHECK(popped(queue).size() == 3);
-    CHECK_FALSE(queue.pop());
+    CHECK_FALSE(queue.pop(0));
     walker.join();
+}
+
+namespace {
+
+Chunk chunk_in(std::uint32_t first_directory, std::uint32_t last_directory) {
+    Chunk chunk(2);
+    chunk[0].directory = first_directory;
+    chunk[1].directory = last_directory;
+    return chunk;
+}
+
+std::uint32_t first_directory(const std::optional<Work>& work) {
+    return work ? work->entries.at(0).directory : 0;
+}
+
+} // namespace
+
+TEST_CASE("two streams are not sent into one directory while there is a choice") {
+    WorkQueue queue(100);
+    queue.push(chunk_in(1, 1));
+    queue.push(chunk_in(1, 1));
+    queue.push(chunk_in(1, 2));
+    queue.push(chunk_in(3, 3));
+    CHECK(first_directory(queue.try_pop(0)) == 1);
+    CHECK(first_directory(queue.try_pop(1)) == 3); // 1 is taken
+    CHECK(first_directory(queue.try_pop(0)) == 1); // its own
+    CHECK(first_directory(queue.try_pop(1)) == 1); // there is nothing else
+    // Stream 1 is at the end of directory 2 now, stream 0 still in 1.
+    queue.push(chunk_in(2, 2));
+    queue.push(chunk_in(1, 1));
+    queue.push(chunk_in(4, 4));
+    CHECK(first_directory(queue.try_pop(2)) == 4);
+    CHECK(first_directory(queue.try_pop(0)) == 1);
+    CHECK(first_directory(queue.try_pop(1)) == 2);
+    CHECK_FALSE(queue.try_pop(1)); // it has left directory 2
+    queue.push(chunk_in(2, 2));
+    queue.push(chunk_in(5, 5));
+    CHECK(first_directory(queue.try_pop(0)) == 2);
+}
+
+TEST_CASE("a large file keeps no directory from others") {
+    WorkQueue queue(100);
+    Chunk large = chunk_in(1, 1);
+    large[0].size = large[1].size = proto::kMaxInlineFileBytes + 1;
+    queue.push(large);
+    queue.push(chunk_in(1, 1));
+    queue.push(chunk_in(2, 2));
+    CHECK(first_directory(queue.try_pop(0)) == 1);
+    CHECK(first_directory(queue.try_pop(1)) == 1);
+}
+
+TEST_CASE("streams that wait are counted, but for those that will find something") {
+    WorkQueue queue(100);
+    CHECK(queue.idle_streams() == 0);
+    std::vector<std::thread> streams;
+    for (std::size_t stream = 0; stream < 3; ++stream) {
+        streams.emplace_back([&queue, stream] {
+            while (queue.pop(stream)) {
+            }
+        });
+    }
+    while (queue.idle_streams() < 3) {
+        std::this_thread::yield();
+    }
+    queue.push(chunk_of(1));
+    while (queue.idle_streams() < 3) {
+        std::this_thread::yield();
+    }
+    queue.close();
+    for (std::thread& stream : streams) {
+        stream.join();
+    }
+    CHECK(queue.idle_streams() == 0);
 }

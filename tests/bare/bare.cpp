@@ -2,6 +2,7 @@
 //
 // One blocking connection over loopback, one file, no framing, no verification: the yardstick for
 // scripts/bench. Single-threaded. An error prints one line and exits with 1.
+#include <algorithm>
 #include <arpa/inet.h>
 #include <array>
 #include <cerrno>
@@ -33,12 +34,17 @@ using Clock = std::chrono::steady_clock;
 constexpr std::size_t kPipeBytes = 1U << 20;     // the most an unprivileged user may ask for
 constexpr std::size_t kCopyBytes = 1U << 20;     // larger is no faster
 constexpr std::size_t kSendfileMax = 0x7ffff000; // the kernel moves no more in one call
+constexpr std::uint64_t kMemoryBytes = 8U << 20; // as sluice-send --generate
 constexpr std::string_view kCopy = "copy";
 constexpr const char* kUsage = R"(Usage:
   bare recv [--path splice|copy] FILE
       listen on a free loopback port (printed to stderr), store one stream in FILE
+  bare recv [--path splice|copy] --discard
+      the same into /dev/null
   bare send [--path sendfile|copy] [--congestion auto|NAME] FILE PORT
       send FILE to that port; ends when the receiver has stored all of it
+  bare send [...] --generate BYTES PORT
+      the same with 8 MiB in memory, sent over and over until BYTES are sent
   bare time [--output RESULT] -- COMMAND...
       run COMMAND; its wall and CPU time go to RESULT (default: stdout)
   bare warm BYTES
@@ -182,6 +188,15 @@ std::uint64_t receive_copy(int connection, int file) {
     }
 }
 
+// A file in memory in place of one on disk. What is in it does not matter here, only that its pages
+// are there.
+int make_memory_file() {
+    const int file = check(memfd_create("bare", MFD_CLOEXEC), "memfd_create");
+    const std::vector<char> content(kMemoryBytes, 'x');
+    check(write(file, content.data(), content.size()), "write");
+    return file;
+}
+
 // Asks for what is left and not more: beyond the end of the file, kernels before 6.5 hold the
 // tail back for 200 ms.
 std::uint64_t send_sendfile(int connection, int file, std::uint64_t size) {
@@ -198,13 +213,14 @@ std::uint64_t send_sendfile(int connection, int file, std::uint64_t size) {
     return size - left;
 }
 
-std::uint64_t send_copy(int connection, int file) {
+std::uint64_t send_copy(int connection, int file, std::uint64_t size) {
     std::vector<char> buffer(kCopyBytes);
     std::uint64_t total = 0;
-    for (;;) {
-        const ssize_t got = check(read(file, buffer.data(), buffer.size()), "read");
+    while (total < size) {
+        const std::size_t wanted = std::min<std::uint64_t>(size - total, buffer.size());
+        const ssize_t got = check(read(file, buffer.data(), wanted), "read");
         if (got == 0) {
-            return total;
+            break; // as above
         }
         for (ssize_t done = 0; done < got;) {
             done += check(send(connection, buffer.data() + done,
@@ -213,13 +229,16 @@ std::uint64_t send_copy(int connection, int file) {
         }
         total += static_cast<std::uint64_t>(got);
     }
+    return total;
 }
 
 struct Arguments {
     std::string_view path;
     std::string_view congestion = "auto";
     const char* output = nullptr;
-    char** rest = nullptr; // what follows the options, ends with nullptr
+    bool discard = false;
+    std::uint64_t generate_bytes = 0; // 0: send a file
+    char** rest = nullptr;            // what follows the options, ends with nullptr
 };
 
 Arguments parse(char** next, std::string_view fast_path) {
@@ -231,6 +250,10 @@ Arguments parse(char** next, std::string_view fast_path) {
             ++next;
             break;
         }
+        if (name == "--discard") {
+            result.discard = true;
+            continue;
+        }
         const char* value = *++next;
         if (value != nullptr && name == "--path" && (value == fast_path || value == kCopy)) {
             result.path = value;
@@ -238,11 +261,13 @@ Arguments parse(char** next, std::string_view fast_path) {
             result.congestion = value;
         } else if (value != nullptr && name == "--output") {
             result.output = value;
+        } else if (value != nullptr && name == "--generate") {
+            result.generate_bytes = std::strtoull(value, nullptr, 10);
         } else {
             die_usage();
         }
     }
-    if (*next == nullptr) {
+    if (*next == nullptr && !result.discard) {
         die_usage();
     }
     result.rest = next;
@@ -250,7 +275,7 @@ Arguments parse(char** next, std::string_view fast_path) {
 }
 
 int run_recv(const Arguments& arguments) {
-    const char* name = arguments.rest[0];
+    const char* name = arguments.discard ? "/dev/null" : arguments.rest[0];
     const int file = check(open(name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644), name);
     const int connection = accept_one();
     const auto start = Clock::now();
@@ -263,14 +288,34 @@ int run_recv(const Arguments& arguments) {
     return 0;
 }
 
+// Sends all of the file, or so much of it over and over.
+std::uint64_t send_bytes(const Arguments& arguments, int connection, int file, std::uint64_t size) {
+    std::uint64_t total = 0;
+    for (std::uint64_t left = size; left > 0;) {
+        const std::uint64_t part =
+            arguments.generate_bytes > 0 ? std::min(left, kMemoryBytes) : left;
+        check(lseek(file, 0, SEEK_SET), "lseek"); // for read(2)
+        const std::uint64_t sent = arguments.path == "sendfile"
+                                       ? send_sendfile(connection, file, part)
+                                       : send_copy(connection, file, part);
+        total += sent;
+        left -= part;
+        if (sent < part) {
+            break; // truncated meanwhile
+        }
+    }
+    return total;
+}
+
 int run_send(const Arguments& arguments) {
-    const char* name = arguments.rest[0];
-    const long port =
-        arguments.rest[1] != nullptr ? std::strtol(arguments.rest[1], nullptr, 10) : 0;
+    const bool generate = arguments.generate_bytes > 0;
+    const char* const name = generate ? "memory" : arguments.rest[0];
+    const char* const port_text = arguments.rest[generate ? 0 : 1];
+    const long port = port_text != nullptr ? std::strtol(port_text, nullptr, 10) : 0;
     if (port < 1 || port > 65535) {
         die_usage();
     }
-    const int file = check(open(name, O_RDONLY | O_CLOEXEC), name);
+    const int file = generate ? make_memory_file() : check(open(name, O_RDONLY | O_CLOEXEC), name);
     struct stat info {};
     check(fstat(file, &info), name);
     const auto start = Clock::now();
@@ -278,9 +323,9 @@ int run_send(const Arguments& arguments) {
     choose_congestion(connection, arguments.congestion);
     const sockaddr_in address = loopback(static_cast<std::uint16_t>(port));
     check(connect(connection, generic(address), sizeof address), "connect");
-    const auto size = static_cast<std::uint64_t>(info.st_size);
-    const std::uint64_t bytes = arguments.path == "sendfile" ? send_sendfile(connection, file, size)
-                                                             : send_copy(connection, file);
+    const std::uint64_t size =
+        generate ? arguments.generate_bytes : static_cast<std::uint64_t>(info.st_size);
+    const std::uint64_t bytes = send_bytes(arguments, connection, file, size);
     // Success means that the receiver has stored everything: wait for its close.
     check(shutdown(connection, SHUT_WR), "shutdown");
     char unused = 0;

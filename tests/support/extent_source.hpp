@@ -36,9 +36,9 @@ public:
         return std::span(bytes_).subspan(offset, length);
     }
     // Begins the extent and writes its bytes, as a data connection does.
-    [[nodiscard]] Store::BegunExtent begin(Store& store, DirectoryCache& cache,
-                                           std::uint64_t offset, std::uint64_t length) const {
-        const Store::BegunExtent begun = store.begin_extent(extent(offset, length), cache);
+    [[nodiscard]] Storage::BegunExtent begin(Storage& store, DirectoryCache& cache,
+                                             std::uint64_t offset, std::uint64_t length) const {
+        const Storage::BegunExtent begun = store.begin_extent(extent(offset, length), cache);
         if (begun.file != nullptr && !begun.file->dead) {
             if (::pwrite(begun.file->fd.get(), bytes_.data() + offset, length,
                          static_cast<off_t>(offset)) != static_cast<ssize_t>(length)) {

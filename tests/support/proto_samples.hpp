@@ -102,8 +102,8 @@ inline constexpr auto kGoldenFrames = std::to_array<GoldenFrame>({
      "04000000 07 00 9b5e 017ad5de51cb309c7b8ec56c41186ef3"
      "04030201"},
     {"welcome", proto::FrameType::welcome,
-     "24000000 10 00 1074 fe0c2bfd9e2cd9abe4885c6959b2b137"
-     "000102030405060708090a0b0c0d0e0f 983a0000 0200 0000 ff00 0800 'sluice/r'"},
+     "28000000 10 00 73ad 215495fedc20894ca56fdbe4baf7fb1d"
+     "000102030405060708090a0b0c0d0e0f 983a0000 01000000 0200 0000 ff00 0800 'sluice/r'"},
     {"verdict", proto::FrameType::verdict,
      "0c000000 11 00 cbdd 24e855b7805723dc740420b8ce51ada5"
      "0102030405060708 0a00 0502"},

@@ -1,0 +1,41 @@
+// Made-up content for benchmarks without a disk: one file of any size that takes a few MiB of
+// memory. It is the same bytes over and over; within them, and so for the eye of zstd, there is
+// nothing to find.
+//
+// The byte at an offset depends on nothing but the offset, so that two pushes of one size send the
+// same file, and one that broke off can be gone on with. Word i (64 bits, little-endian) is the
+// output i of splitmix64 seeded with zero (Steele, Lea and Flood: Fast Splittable Pseudorandom
+// Number Generators, OOPSLA 2014), where i starts again after kGeneratedPeriodBytes.
+#pragma once
+
+#include "common/result.hpp"
+#include "common/unique_fd.hpp"
+#include "sender/walk.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+
+namespace sluice {
+
+// A whole number of the largest extents, so that hardly one has to be cut at the end of a period.
+inline constexpr std::uint64_t kGeneratedPeriodBytes = std::uint64_t{8} << 20;
+// Of the file on the wire. Other content of the same size must have other ones, or receivers would
+// take it for what they have.
+inline constexpr proto::Timestamp kGeneratedTime{0, 0};
+inline constexpr std::uint64_t kGeneratedVersion = 1;
+inline constexpr std::uint32_t kGeneratedMode = 0644;
+
+// The bytes from `offset` on, a multiple of 8.
+void generate(std::uint64_t offset, std::span<std::byte> out) noexcept;
+
+// A sealed file in memory with the first `bytes` of the period, all of it at most. Kind some_files.
+[[nodiscard]] Result<UniqueFd> make_generated_file(std::uint64_t bytes);
+
+// What stands for it among the sources.
+[[nodiscard]] SourceRoot generated_root();
+[[nodiscard]] SourceEntry generated_entry(std::shared_ptr<const SourceRoot> root,
+                                          std::uint64_t bytes);
+
+} // namespace sluice

@@ -1,0 +1,35 @@
+#include "sender/stream_pace.hpp"
+
+#include <algorithm>
+#include <bit>
+
+namespace sluice {
+
+void StreamPace::begin(Clock::time_point now) noexcept {
+    since_ = now;
+    bytes_ = 0;
+}
+
+void StreamPace::sent(std::uint64_t bytes, Clock::time_point now) noexcept {
+    bytes_ += bytes;
+    const auto passed = std::chrono::duration_cast<std::chrono::milliseconds>(now - since_);
+    if (passed >= kWindow) {
+        rate_ =
+            std::max<std::uint64_t>(1, bytes_ * 1000 / static_cast<std::uint64_t>(passed.count()));
+        since_ = now;
+        bytes_ = 0;
+    }
+}
+
+std::uint64_t StreamPace::extent_limit() const noexcept {
+    if (rate_ == 0) {
+        return far_ ? kFirstExtentBytes : kMostExtentBytes;
+    }
+    return std::clamp(std::bit_floor(rate_ / 2), kLeastExtentBytes, kMostExtentBytes);
+}
+
+bool StreamPace::slow() const noexcept {
+    return rate_ != 0 && rate_ < kSlow;
+}
+
+} // namespace sluice

@@ -1,0 +1,68 @@
+#include "sender/stream_set.hpp"
+
+#include <fmt/format.h>
+#include <system_error>
+#include <utility>
+
+namespace sluice {
+
+StreamSet::StreamSet(Loop& loop, StreamSettings settings, std::optional<std::uint16_t> streams,
+                     std::chrono::microseconds round_trip, Shared shared, Callbacks callbacks)
+    : settings_(std::move(settings)), fixed_(streams.value_or(0)), round_trip_(round_trip),
+      shared_(shared), callbacks_(std::move(callbacks)), tuner_(round_trip),
+      timer_(loop, [this] { look(); }) {
+    settings_.token = &token_;
+}
+
+StreamSet::~StreamSet() {
+    token_.cancel();
+}
+
+Status StreamSet::start() {
+    if (fixed_ != 0) {
+        return grow(fixed_);
+    }
+    return grow(tuner_.streams());
+}
+
+void StreamSet::welcome(const proto::Token& token) {
+    token_.set(token);
+    if (fixed_ == 0) {
+        callbacks_.detail(fmt::format("{} data connections for a round trip of {:.2f} ms",
+                                      streams_.size(),
+                                      static_cast<double>(round_trip_.count()) / 1000));
+        timer_.start(StreamTuner::kTick, StreamTuner::kTick);
+    }
+}
+
+Status StreamSet::grow(unsigned wanted) {
+    while (streams_.size() < wanted) {
+        settings_.index = static_cast<std::uint16_t>(streams_.size());
+        try {
+            streams_.push_back(std::make_unique<DataStream>(settings_, shared_.host, shared_.queue,
+                                                            shared_.in_flight, shared_.totals));
+        } catch (const std::system_error& error) { // what std::thread throws
+            return streams_.empty()
+                       ? Status(system_error(ErrorKind::file_io, "cannot start a thread",
+                                             error.code().value()))
+                       : ok();
+        }
+    }
+    return ok();
+}
+
+void StreamSet::look() {
+    tuner_.look(StreamTuner::Clock::now(), callbacks_.work_done(),
+                shared_.queue.idle_streams() == 0);
+    if (tuner_.streams() > streams_.size()) {
+        static_cast<void>(grow(tuner_.streams())); // there are some
+        callbacks_.detail(fmt::format("{} data connections now", streams_.size()));
+    }
+    if (tuner_.settled()) {
+        callbacks_.detail(
+            fmt::format("{} data connections are enough: more bring nothing", streams_.size()));
+        timer_.stop();
+    }
+}
+
+} // namespace sluice

@@ -1,0 +1,51 @@
+// How many data connections a push has with -P auto: starts with what the path suggests, and adds
+// some as long as that pays. Pure: the time and what has been done are passed in.
+//
+//     Settling --the streams are up to speed--> Measuring
+//     Measuring --a window with work for all is over--> Settling (some were added), or Settled
+//     Settled: it stays as it is
+//
+// One stream fills a short path, and the receiver writes with as many threads as it has streams. On
+// a long one each stream begins with ten segments per round trip (RFC 6928), and a loss halves the
+// window of one of them only (loss-based congestion control): many get more.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+
+namespace sluice {
+
+class StreamTuner {
+public:
+    using Clock = std::chrono::steady_clock;
+
+    explicit StreamTuner(std::chrono::microseconds round_trip) noexcept;
+
+    // How many there should be now; at first, and after look().
+    [[nodiscard]] unsigned streams() const noexcept { return streams_; }
+
+    // No more will be added: the last ones brought nothing.
+    [[nodiscard]] bool settled() const noexcept { return phase_ == Phase::settled; }
+
+    // To be called every kTick. `work` done since the beginning, of any unit; `all_busy`: no stream
+    // is without work, so another one might help.
+    void look(Clock::time_point now, std::uint64_t work, bool all_busy);
+
+    static constexpr std::chrono::milliseconds kTick{100};
+    static constexpr unsigned kMost = 16;
+
+private:
+    enum class Phase : unsigned char { measuring, settling, settled };
+
+    void judge(double rate);
+
+    const Clock::duration window_;
+    unsigned streams_;
+    Phase phase_ = Phase::settling;
+    std::optional<Clock::time_point> since_; // of the phase; unset: begins with the next look
+    std::uint64_t work_ = 0;                 // at that time
+    double best_ = 0;                        // rate with fewer streams
+};
+
+} // namespace sluice

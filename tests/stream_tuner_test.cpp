@@ -1,0 +1,86 @@
+// How many data connections a push takes, on simulated paths.
+#include "sender/stream_tuner.hpp"
+
+#include <algorithm>
+#include <catch2/catch.hpp>
+#include <functional>
+
+using namespace sluice;
+using namespace std::chrono_literals;
+
+namespace {
+
+// Runs a tuner for `seconds` on a path where so many streams do so much work per second together.
+unsigned chosen(
+    std::chrono::microseconds round_trip, double seconds,
+    const std::function<double(unsigned)>& rate,
+    const std::function<bool(unsigned)>& busy = [](unsigned) { return true; }) {
+    StreamTuner tuner(round_trip);
+    StreamTuner::Clock::time_point now{};
+    double work = 0;
+    const double tick = std::chrono::duration<double>(StreamTuner::kTick).count();
+    for (double passed = 0; passed < seconds; passed += tick) {
+        tuner.look(now, static_cast<std::uint64_t>(work), busy(tuner.streams()));
+        work += rate(tuner.streams()) * tick;
+        now += StreamTuner::kTick;
+    }
+    return tuner.streams();
+}
+
+} // namespace
+
+TEST_CASE("a local path begins with two streams, a longer one with four, a long one with eight") {
+    CHECK(StreamTuner(30us).streams() == 2);
+    CHECK(StreamTuner(999us).streams() == 2);
+    CHECK(StreamTuner(1ms).streams() == 4);
+    CHECK(StreamTuner(19ms).streams() == 4);
+    CHECK(StreamTuner(20ms).streams() == 8);
+    CHECK(StreamTuner(300ms).streams() == 8);
+}
+
+TEST_CASE("where every stream adds its share there are as many as there may be") {
+    const auto each = [](unsigned streams) { return 1e6 * streams; };
+    CHECK(chosen(80ms, 30, each) == StreamTuner::kMost);
+    CHECK(chosen(10us, 30, each) == StreamTuner::kMost);
+}
+
+TEST_CASE("where one stream fills the path only the first attempt is made") {
+    const auto full = [](unsigned) { return 3e9; };
+    CHECK(chosen(10us, 30, full) == 3);
+    CHECK(chosen(5ms, 60, full) == 6);
+}
+
+TEST_CASE("growing ends where it stops to pay") {
+    // Six streams fill it.
+    const auto six = [](unsigned streams) { return 1e6 * std::min(streams, 6U); };
+    CHECK(chosen(5ms, 60, six) == 9); // six were worth it, nine are not
+    // A tenth more for half as many streams again is no gain.
+    const auto little = [](unsigned streams) { return 1e6 + 5e4 * streams; };
+    CHECK(chosen(5ms, 60, little) == 6);
+}
+
+TEST_CASE("the first seconds of a path, when it becomes ever faster, are not taken for a gain") {
+    StreamTuner tuner(5ms);
+    StreamTuner::Clock::time_point now{};
+    double work = 0;
+    for (int tick = 0; tick < 100; ++tick) {
+        tuner.look(now, static_cast<std::uint64_t>(work), true);
+        work += std::min(1e6, 1e5 * (1 << std::min(tick, 4))); // full after 0.4 s
+        now += StreamTuner::kTick;
+    }
+    CHECK(tuner.streams() == 6);
+    CHECK(tuner.settled());
+}
+
+TEST_CASE("nothing is added as long as some stream has nothing to do") {
+    const auto each = [](unsigned streams) { return 1e6 * streams; };
+    CHECK(chosen(5ms, 60, each, [](unsigned) { return false; }) == 4);
+    // What the fifth and sixth would do cannot be told when there is work for four.
+    CHECK(chosen(5ms, 60, each, [](unsigned streams) { return streams <= 4; }) == 6);
+}
+
+TEST_CASE("a short push keeps what it began with") {
+    const auto each = [](unsigned streams) { return 1e6 * streams; };
+    CHECK(chosen(10us, 0.9, each) == 2);
+    CHECK(chosen(80ms, 1.5, each) == 8);
+}

@@ -92,6 +92,10 @@ Result<SocketAddresses> resolve_within(const std::string& host, const Lookup& lo
         return lookup();
     }
     const auto question = std::make_shared<Question>();
+    if (!question->answered) {
+        return system_error(ErrorKind::network, fmt::format("cannot resolve host '{}'", host),
+                            errno);
+    }
     try {
         std::thread([question, lookup] { ask(question, lookup); }).detach();
     } catch (const std::system_error&) { // out of threads: then without an end to it

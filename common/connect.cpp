@@ -117,9 +117,7 @@ Race::Outcome Race::start_next(Clock::time_point now) {
         return std::nullopt;
     }
     if (!congestion_.empty()) { // chosen because it can be set
-        count_system_call();
-        static_cast<void>(setsockopt(fd.get(), IPPROTO_TCP, TCP_CONGESTION, congestion_.data(),
-                                     static_cast<socklen_t>(congestion_.size())));
+        static_cast<void>(set_congestion(fd.get(), congestion_));
     }
     count_system_call();
     if (connect(fd.get(), address.get(), address.length) == 0) {

@@ -64,21 +64,10 @@ std::string congestion_of(int socket) {
     return std::string(name.data(), strnlen(name.data(), length));
 }
 
-bool set_algorithm(int socket, std::string_view name) noexcept {
-    count_system_call();
-    return setsockopt(socket, IPPROTO_TCP, TCP_CONGESTION, name.data(),
-                      static_cast<socklen_t>(name.size())) == 0;
-}
-
-// As far as it is known: where it is not, neither local nor long.
-std::chrono::microseconds round_trip_of(int socket) noexcept {
-    tcp_info info{};
-    socklen_t length = sizeof info;
-    count_system_call();
-    if (getsockopt(socket, IPPROTO_TCP, TCP_INFO, &info, &length) != 0) {
-        return kLocalRoundTrip;
-    }
-    return std::chrono::microseconds{info.tcpi_rtt};
+// Where the kernel has measured none, neither local nor long.
+std::chrono::microseconds round_trip_of(const tcp_info& info) noexcept {
+    const bool known = info.tcpi_min_rtt != 0 && info.tcpi_min_rtt != UINT32_MAX;
+    return known ? std::chrono::microseconds{info.tcpi_min_rtt} : kLocalRoundTrip;
 }
 
 } // namespace
@@ -190,11 +179,17 @@ void set_unsent_limit(int socket, std::size_t bytes) noexcept {
                static_cast<int>(std::min(bytes, std::size_t{INT_MAX})));
 }
 
+bool set_congestion(int socket, std::string_view algorithm) noexcept {
+    count_system_call();
+    return setsockopt(socket, IPPROTO_TCP, TCP_CONGESTION, algorithm.data(),
+                      static_cast<socklen_t>(algorithm.size())) == 0;
+}
+
 Result<CongestionChoice> choose_congestion(int connected, const std::string& setting) {
     const UniqueFd probe =
         UniqueFd::adopt(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_TCP));
     if (setting != "auto") {
-        if (!set_algorithm(probe.get(), setting)) {
+        if (!set_congestion(probe.get(), setting)) {
             const int error = errno;
             return system_error(ErrorKind::usage,
                                 fmt::format("cannot use congestion control '{}' (see sysctl "
@@ -205,9 +200,9 @@ Result<CongestionChoice> choose_congestion(int connected, const std::string& set
         return CongestionChoice{setting, {}};
     }
     const std::string present = congestion_of(connected);
-    const std::chrono::microseconds round_trip = round_trip_of(connected);
+    const std::chrono::microseconds round_trip = tcp_progress(connected).round_trip;
     for (const std::string_view better : better_congestion(present, round_trip)) {
-        if (set_algorithm(probe.get(), better)) {
+        if (set_congestion(probe.get(), better)) {
             return CongestionChoice{
                 std::string(better),
                 fmt::format("instead of {}: the round trip is {:.3g} ms", present,
@@ -238,7 +233,7 @@ TcpProgress tcp_progress(int socket) noexcept {
     socklen_t length = sizeof info;
     count_system_call();
     static_cast<void>(getsockopt(socket, IPPROTO_TCP, TCP_INFO, &info, &length));
-    return {info.tcpi_bytes_acked, std::chrono::microseconds{info.tcpi_min_rtt},
+    return {info.tcpi_bytes_acked, round_trip_of(info),
             2 * info.tcpi_rwnd_limited > info.tcpi_busy_time,
             info.tcpi_state < kEstablished || info.tcpi_state > kSynReceived};
 }

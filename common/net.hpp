@@ -1,4 +1,4 @@
-// TCP sockets: names, listening, connecting, options. The one place that makes connections.
+// TCP sockets: names, listening, connecting (in connect.cpp), options. The one way to a connection.
 //
 // Thread-safe; nothing here keeps state. Sockets are returned non-blocking and close-on-exec.
 #pragma once
@@ -61,6 +61,9 @@ void set_low_water_mark(int socket, std::size_t bytes) noexcept;
 // (TCP_NOTSENT_LOWAT); what is under way does not count.
 void set_unsent_limit(int socket, std::size_t bytes) noexcept;
 
+// Whether the socket has it from now on. errno otherwise: EPERM, ENOENT.
+bool set_congestion(int socket, std::string_view algorithm) noexcept;
+
 // The congestion control of the connections to a peer.
 struct CongestionChoice {
     std::string algorithm;
@@ -90,8 +93,9 @@ inline constexpr std::chrono::microseconds kLongRoundTrip{10'000};
 
 // How a connection gets on (TCP_INFO, struct tcp_info in linux/tcp.h).
 struct TcpProgress {
-    std::uint64_t acknowledged_bytes = 0;    // that the peer's kernel has taken, since it began
-    std::chrono::microseconds round_trip{0}; // the shortest lately
+    std::uint64_t acknowledged_bytes = 0; // that the peer's kernel has taken, since it began
+    // The shortest lately; kLocalRoundTrip where none has been measured.
+    std::chrono::microseconds round_trip{0};
     // The receiver's window has been what limited it, for most of the time it had something to
     // send.
     bool receiver_limited = false;

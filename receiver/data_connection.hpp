@@ -1,4 +1,4 @@
-// One data connection of a session: takes batches and extents and gives them to the Store.
+// One data connection of a session: takes batches and extents and gives them to the Storage.
 //
 //     AwaitFrame --extent (raw)--> Payload --all bytes--> AwaitFrame
 //     AwaitFrame --extent (zstd)-> Blocks  --all bytes--> AwaitFrame

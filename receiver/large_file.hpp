@@ -1,4 +1,4 @@
-// A file that arrives as extents. Its state is guarded by the Store that owns it; only its
+// A file that arrives as extents. Its state is guarded by the table that holds it; only its
 // descriptor is used without a lock, by the connections that write extents into it.
 #pragma once
 

@@ -49,9 +49,14 @@ std::uint64_t Compression::extent_bytes(std::uint64_t longest) {
 }
 
 // Enough to keep every thread busy while one frame is being sent.
-std::size_t Compression::frames_per_stream() const noexcept {
+std::size_t Compression::take_frames() noexcept {
     const std::size_t wanted = 2 * std::size_t{compressing_threads(kMaxThreads)} + 2;
-    return std::clamp<std::size_t>(kMaxFrames / streams_, 1, wanted);
+    std::size_t left = frames_left_;
+    std::size_t taken = 0;
+    do {
+        taken = std::min({kMaxFrames / streams_, left, wanted});
+    } while (!frames_left_.compare_exchange_weak(left, left - taken));
+    return std::max<std::size_t>(taken, 1);
 }
 
 std::size_t Compression::compress(std::span<const std::byte> raw, std::span<std::byte> out) {

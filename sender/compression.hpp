@@ -3,7 +3,7 @@
 //
 // Memory: a thread's zstd context takes 0.5 to 3 MiB, because blocks of 128 KiB bound its window;
 // a frame under way takes 2 * 128 KiB (FramePipeline). kMaxThreads and kMaxFrames keep both within
-// 32 MiB.
+// 32 MiB for up to 32 streams, and 40 MiB for 64.
 #pragma once
 
 #include "common/job_pool.hpp"
@@ -11,6 +11,7 @@
 #include "sender/compression_policy.hpp"
 
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -28,7 +29,8 @@ public:
     // A line for people. Called on any thread.
     using Tell = std::function<void(std::string)>;
 
-    // Without a `fixed_level` it decides from what it measures.
+    // Without a `fixed_level` it decides from what it measures. `streams`: how many there will be
+    // at first.
     Compression(std::optional<int> fixed_level, std::size_t streams, Tell tell);
 
     // Whether report() makes a difference.
@@ -39,8 +41,9 @@ public:
     [[nodiscard]] std::uint64_t extent_bytes(std::uint64_t longest);
 
     [[nodiscard]] JobPool& pool() noexcept { return pool_; }
-    // Frames that each stream may have under way.
-    [[nodiscard]] std::size_t frames_per_stream() const noexcept;
+    // Frames that a new stream may have under way: for the number of streams that was told an equal
+    // share, for more of them what is left, one at least.
+    [[nodiscard]] std::size_t take_frames() noexcept;
     // Compresses a block, on a thread of the pool. The length, or 0 where it does not get shorter.
     [[nodiscard]] std::size_t compress(std::span<const std::byte> raw, std::span<std::byte> out);
 
@@ -68,6 +71,7 @@ private:
 
     const std::optional<int> fixed_level_;
     const std::size_t streams_;
+    std::atomic<std::size_t> frames_left_{kMaxFrames};
     const Tell tell_;
     std::mutex mutex_; // guards what follows, but for the pool
     CompressionPolicy policy_;

@@ -10,7 +10,7 @@
 // link is what the peer's kernel acknowledged while the streams were waiting for their sockets.
 // Where they were not, it is at least that. The ratio and the speed of a level are measured on the
 // blocks that it made; of a level that has not been tried they follow from one that has, in the
-// proportions of kRungs. Every 24th block is made at a level next to the current one, so that the
+// proportions of kRungs. Every 40th block is made at a level next to the current one, so that the
 // neighbours are known before it is their turn. Among choices that are about equal the cheaper
 // wins.
 //

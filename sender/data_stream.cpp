@@ -182,15 +182,15 @@ void DataStream::read_ahead(const Piece& piece) const {
     }
 }
 
-// Leaves half of what is left of the piece to a stream that has nothing to do, where the network
-// is the bottleneck. Where the receiver is, two writers in one file only wait for each other.
+// Keeps one extent and leaves the rest of the piece to a stream that has nothing to do, where the
+// network is the bottleneck; that one does the same. Where the receiver is, two writers in one file
+// only wait for each other.
 void DataStream::share(Piece& piece) {
-    const std::uint64_t extent = large_.pace().extent_limit();
-    if (!large_.pace().slow() || piece.wrong_tries > 0 || piece.length < 2 * extent ||
+    const std::uint64_t kept = large_.pace().extent_limit();
+    if (!large_.pace().slow() || piece.wrong_tries > 0 || piece.length < 2 * kept ||
         queue_.idle_streams() == 0 || tcp_progress(context_.socket.fd()).receiver_limited) {
         return;
     }
-    const std::uint64_t kept = piece.length / 2 / extent * extent;
     std::vector<Work> work;
     work.emplace_back(
         Piece{piece.source, piece.offset + kept, piece.length - kept, 0, piece.times_lost});

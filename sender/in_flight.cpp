@@ -32,7 +32,11 @@ InFlight::Ended InFlight::close_connection(std::uint32_t connection) {
     }
     bytes_taken_ += tcp_progress(found->second.socket).acknowledged_bytes;
     found->second.socket = -1;
-    return {found->second.acknowledged, found->second.stalled};
+    const Ended ended{found->second.acknowledged, found->second.stalled};
+    if (found->second.lost) {
+        connections_.erase(found);
+    }
+    return ended;
 }
 
 bool InFlight::usable(std::uint32_t connection) const {
@@ -152,9 +156,11 @@ std::vector<Work> InFlight::take_lost(std::uint32_t connection) {
             return lost;
         }
         if (found->second.socket >= 0) {
+            found->second.broken = found->second.lost = true;
             ::shutdown(found->second.socket, SHUT_RDWR); // its stream shall notice
+        } else {
+            connections_.erase(found);
         }
-        connections_.erase(found);
         for (auto at = parcels_.begin(); at != parcels_.end();) {
             const auto here = at++;
             if (here->second.connection == connection) {

@@ -98,6 +98,7 @@ private:
     struct Connection {
         int socket = -1; // -1: closed
         bool broken = false;
+        bool lost = false; // as the receiver says; its stream has still to notice
         bool stalled = false;
         bool acknowledged = false;
         std::uint64_t taken = 0; // bytes, by the peer's kernel

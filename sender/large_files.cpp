@@ -32,10 +32,10 @@ SourceProblem problem_of_read(std::int64_t got) {
 std::uint64_t extent_bytes(const Piece& piece, std::uint64_t most, std::uint64_t rate) {
     // Where connections do not live long enough for a long one, shorter ones may get through.
     constexpr unsigned kMaxShift = 5;
-    constexpr std::uint64_t kLeast = StreamPace::kLeastExtentBytes;
-    static_assert(StreamPace::kMostExtentBytes >> kMaxShift == kLeast);
-    const std::uint64_t bytes = std::max(most >> std::min(piece.times_lost, kMaxShift), kLeast);
-    return rate == 0 ? bytes : std::clamp(rate * kMaxExtentSeconds, kLeast, bytes);
+    constexpr std::uint64_t kLeast = StreamPace::kMostExtentBytes >> kMaxShift;
+    const std::uint64_t bytes =
+        std::min(most, StreamPace::kMostExtentBytes >> std::min(piece.times_lost, kMaxShift));
+    return rate == 0 ? bytes : std::clamp(rate * kMaxExtentSeconds, std::min(kLeast, bytes), bytes);
 }
 
 proto::Extent describe_extent(const LargeSource& source) {
@@ -134,13 +134,11 @@ Status LargeFiles::send_next(Piece& piece, SourceFile::Segment& segment) {
                                     : context_.settings.compression->extent_bytes(longest));
     const std::shared_ptr<LargeSource> source = piece.source;
     extent.encoding = proto::Encoding::raw;
-    if (context_.compress_next()) {
-        if (Status sent = context_.send_frames(); !sent) { // makes room in the pipeline
-            return sent;
-        }
-        if (worth_compressing(extent, source)) {
-            extent.encoding = proto::Encoding::zstd;
-        }
+    if (Status sent = context_.send_frames(); !sent) { // in their order, and to make room
+        return sent;
+    }
+    if (context_.compress_next() && worth_compressing(extent, source)) {
+        extent.encoding = proto::Encoding::zstd;
     }
     if (Status begun = begin(extent, piece); !begun) {
         return begun;

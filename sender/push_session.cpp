@@ -234,7 +234,8 @@ void PushSession::start_streams() {
         const bool adapts = options_.compress == Compress::automatic;
         compression_ = std::make_unique<Compression>(
             adapts ? std::nullopt : std::optional(options_.compression_level),
-            options_.streams.value_or(StreamTuner::kMost),
+            options_.streams.value_or(
+                static_cast<std::uint16_t>(StreamTuner(round_trip_).streams())),
             [this](std::string line) { detail(std::move(line)); });
         settings.compression = compression_.get();
     }
@@ -271,6 +272,9 @@ void PushSession::finish_if_complete() {
         return;
     }
     finished_ = true;
+    if (streams_) {
+        streams_->finish();
+    }
     queue_.close(); // the streams end, those that were about to connect again, too
     cancel();
     control_->finish({result_.files_sent});

@@ -25,6 +25,14 @@ void SendMeter::pause() {
     }
 }
 
+void SendMeter::disconnected() {
+    active_ = false;
+    acknowledged_ = 0;
+    waited_ = socket_.waited();
+    starved_ = frames_.starved();
+    report_ = {};
+}
+
 void SendMeter::sent(std::uint64_t payload, std::uint64_t on_wire, bool packed) {
     if (!active_) {
         return;

@@ -25,8 +25,8 @@ public:
     void pause();
     // `payload` bytes of files were handed to the socket, as `on_wire` bytes.
     void sent(std::uint64_t payload, std::uint64_t on_wire, bool packed);
-    // The connection has ended, the next one counts from zero.
-    void disconnected() noexcept { acknowledged_ = 0; }
+    // The connection has ended: what was not reported never is, and the next one counts from zero.
+    void disconnected();
 
 private:
     using Clock = Compression::Clock;

@@ -122,6 +122,9 @@ Status SmallEntries::send_batch() {
 }
 
 Status SmallEntries::send_as_is(std::uint64_t id) {
+    if (Status sent = context_.send_frames(); !sent) { // or they would wait for the next lull
+        return sent;
+    }
     const std::size_t bytes = writer_.size();
     const auto frame = complete(memory_, id, proto::Encoding::raw, bytes, bytes);
     context_.totals.bytes_inlined += file_bytes_;

@@ -79,7 +79,7 @@ struct StreamContext {
           totals(stream_totals), socket(settings.target) {
         if (settings.compression != nullptr) {
             Compression& compression = *settings.compression;
-            frames.emplace(compression.pool(), compression.frames_per_stream());
+            frames.emplace(compression.pool(), compression.take_frames());
             meter.emplace(compression, settings.index, socket, *frames);
         }
     }

@@ -7,16 +7,17 @@ namespace sluice {
 
 void StreamPace::begin(Clock::time_point now) noexcept {
     since_ = now;
-    bytes_ = 0;
 }
 
 void StreamPace::sent(std::uint64_t bytes, Clock::time_point now) noexcept {
     bytes_ += bytes;
-    const auto passed = std::chrono::duration_cast<std::chrono::milliseconds>(now - since_);
-    if (passed >= kWindow) {
+    active_ += now - since_;
+    since_ = now;
+    const auto active = std::chrono::duration_cast<std::chrono::milliseconds>(active_);
+    if (active >= kWindow) {
         rate_ =
-            std::max<std::uint64_t>(1, bytes_ * 1000 / static_cast<std::uint64_t>(passed.count()));
-        since_ = now;
+            std::max<std::uint64_t>(1, bytes_ * 1000 / static_cast<std::uint64_t>(active.count()));
+        active_ = {};
         bytes_ = 0;
     }
 }
@@ -25,11 +26,12 @@ std::uint64_t StreamPace::extent_limit() const noexcept {
     if (rate_ == 0) {
         return far_ ? kFirstExtentBytes : kMostExtentBytes;
     }
-    return std::clamp(std::bit_floor(rate_ / 2), kLeastExtentBytes, kMostExtentBytes);
+    return std::clamp(std::bit_floor(rate_ / kExtentsPerSecond), kLeastExtentBytes,
+                      kMostExtentBytes);
 }
 
 bool StreamPace::slow() const noexcept {
-    return rate_ != 0 && rate_ < kSlow;
+    return rate_ != 0 ? rate_ < kSlow : far_;
 }
 
 } // namespace sluice

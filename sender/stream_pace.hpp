@@ -20,8 +20,8 @@ public:
     void sent(std::uint64_t bytes, Clock::time_point now) noexcept;
 
     // No extent should be longer: a power of two, kMostExtentBytes on a fast path. On a slow one
-    // about what goes over in half a second, so that the end of a file can be shared, and little
-    // is lost with a connection.
+    // about what goes over in an eighth of a second, so that the end of a file can be shared, and
+    // little is lost with a connection.
     [[nodiscard]] std::uint64_t extent_limit() const noexcept;
     // Slow enough for a second stream to be of use. Two writers into one file of a fast path only
     // wait for each other (ext4's inode lock).
@@ -30,7 +30,10 @@ public:
     // Large, so that headers do not matter; small against what has to be sent again when a
     // connection breaks.
     static constexpr std::uint64_t kMostExtentBytes = std::uint64_t{8} << 20;
-    static constexpr std::uint64_t kLeastExtentBytes = std::uint64_t{256} << 10;
+    static constexpr std::uint64_t kLeastExtentBytes = std::uint64_t{64} << 10;
+    // Of many streams on one path some are ten times as slow as others: with two a second the last
+    // one was waited for during two to four seconds.
+    static constexpr std::uint64_t kExtentsPerSecond = 8;
     // On a far path, as long as nothing is known.
     static constexpr std::uint64_t kFirstExtentBytes = std::uint64_t{1} << 20;
     // Bytes per second. One stream brings 2-4 GB/s into the page cache, and two into one file no
@@ -42,8 +45,9 @@ public:
 private:
     const bool far_;
     Clock::time_point since_{};
-    std::uint64_t bytes_ = 0; // since then
-    std::uint64_t rate_ = 0;  // bytes per second; 0: not known yet
+    Clock::duration active_{0}; // in this window, without what lies between two pieces
+    std::uint64_t bytes_ = 0;   // in this window
+    std::uint64_t rate_ = 0;    // bytes per second; 0: not known yet
 };
 
 } // namespace sluice

@@ -1,15 +1,25 @@
 #include "sender/stream_set.hpp"
 
+#include <algorithm>
 #include <fmt/format.h>
 #include <system_error>
 #include <utility>
 
 namespace sluice {
 
+namespace {
+
+// The receiver holds only so many connections that have not said who they are (see Lobby): a few
+// are enough for a quick start.
+constexpr unsigned kMostBeforeWelcome = 8;
+
+} // namespace
+
 StreamSet::StreamSet(Loop& loop, StreamSettings settings, std::optional<std::uint16_t> streams,
                      std::chrono::microseconds round_trip, Shared shared, Callbacks callbacks)
-    : settings_(std::move(settings)), fixed_(streams.value_or(0)), round_trip_(round_trip),
+    : settings_(std::move(settings)), fixed_(streams.has_value()), round_trip_(round_trip),
       shared_(shared), callbacks_(std::move(callbacks)), tuner_(round_trip),
+      first_(streams.value_or(static_cast<std::uint16_t>(tuner_.streams()))),
       timer_(loop, [this] { look(); }) {
     settings_.token = &token_;
 }
@@ -19,15 +29,13 @@ StreamSet::~StreamSet() {
 }
 
 Status StreamSet::start() {
-    if (fixed_ != 0) {
-        return grow(fixed_);
-    }
-    return grow(tuner_.streams());
+    return grow(std::min(first_, kMostBeforeWelcome));
 }
 
 void StreamSet::welcome(const proto::Token& token) {
     token_.set(token);
-    if (fixed_ == 0) {
+    static_cast<void>(grow(first_)); // there are some
+    if (!fixed_) {
         callbacks_.detail(fmt::format("{} data connections for a round trip of {:.2f} ms",
                                       streams_.size(),
                                       static_cast<double>(round_trip_.count()) / 1000));
@@ -52,15 +60,22 @@ Status StreamSet::grow(unsigned wanted) {
 }
 
 void StreamSet::look() {
-    tuner_.look(StreamTuner::Clock::now(), callbacks_.work_done(),
-                shared_.queue.idle_streams() == 0);
-    if (tuner_.streams() > streams_.size()) {
+    // Streams that share a file are without work for a moment after each extent.
+    const bool busy = 2 * shared_.queue.idle_streams() < streams_.size();
+    tuner_.look(StreamTuner::Clock::now(), callbacks_.work_done(), busy);
+    const std::size_t before = streams_.size();
+    if (tuner_.streams() > before) {
         static_cast<void>(grow(tuner_.streams())); // there are some
-        callbacks_.detail(fmt::format("{} data connections now", streams_.size()));
+        callbacks_.detail(streams_.size() > before
+                              ? fmt::format("{} data connections now", streams_.size())
+                              : "no thread can be started for another data connection");
     }
+    const bool stuck = tuner_.streams() > streams_.size();
     if (tuner_.settled()) {
         callbacks_.detail(
             fmt::format("{} data connections are enough: more bring nothing", streams_.size()));
+    }
+    if (tuner_.settled() || stuck) {
         timer_.stop();
     }
 }

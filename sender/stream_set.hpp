@@ -35,11 +35,13 @@ public:
               std::chrono::microseconds round_trip, Shared shared, Callbacks callbacks);
     ~StreamSet(); // as for DataStream, and those that wait for the token end
 
-    // They connect. An Error: there is none, because no thread could be started. Fewer than wanted
-    // are no error.
+    // Some connect, before the receiver has answered. An Error: there is none, because no thread
+    // could be started. Fewer than wanted are no error.
     [[nodiscard]] Status start();
     // They join the session and begin.
     void welcome(const proto::Token& token);
+    // Everything has been sent: no more are added.
+    void finish() noexcept { timer_.stop(); }
     [[nodiscard]] std::size_t size() const noexcept { return streams_.size(); }
 
 private:
@@ -48,11 +50,12 @@ private:
 
     SessionToken token_;
     StreamSettings settings_;
-    const unsigned fixed_; // 0: as many as pay
+    const bool fixed_; // not: as many as pay
     const std::chrono::microseconds round_trip_;
     const Shared shared_;
     const Callbacks callbacks_;
     StreamTuner tuner_;
+    const unsigned first_; // how many there are at first
     Timer timer_;
     std::vector<std::unique_ptr<DataStream>> streams_; // last: their threads use all of the above
 };

@@ -2,7 +2,7 @@
 // some as long as that pays. Pure: the time and what has been done are passed in.
 //
 //     Settling --the streams are up to speed--> Measuring
-//     Measuring --a window with work for all is over--> Settling (some were added), or Settled
+//     Measuring --a window with work for most is over--> Settling (some were added), or Settled
 //     Settled: it stays as it is
 //
 // One stream fills a short path, and the receiver writes with as many threads as it has streams. On
@@ -28,9 +28,9 @@ public:
     // No more will be added: the last ones brought nothing.
     [[nodiscard]] bool settled() const noexcept { return phase_ == Phase::settled; }
 
-    // To be called every kTick. `work` done since the beginning, of any unit; `all_busy`: no stream
-    // is without work, so another one might help.
-    void look(Clock::time_point now, std::uint64_t work, bool all_busy);
+    // To be called every kTick. `work` done since the beginning, of any unit; `busy`: most
+    // streams have work, so another one might help.
+    void look(Clock::time_point now, std::uint64_t work, bool busy);
 
     static constexpr std::chrono::milliseconds kTick{100};
     static constexpr unsigned kMost = 16;
@@ -43,6 +43,7 @@ private:
     const Clock::duration window_;
     unsigned streams_;
     Phase phase_ = Phase::settling;
+    int windows_to_settle_ = 2;              // at the beginning everything is slow
     std::optional<Clock::time_point> since_; // of the phase; unset: begins with the next look
     std::uint64_t work_ = 0;                 // at that time
     double best_ = 0;                        // rate with fewer streams

@@ -265,3 +265,24 @@ TEST_CASE("a connection that the peer has ended is found, whatever the timeout")
     REQUIRE(test::wait_for(pair.sender.get(), POLLIN));
     CHECK(table.stalled(at(seconds{1}), milliseconds{0}) == std::vector{connection});
 }
+
+TEST_CASE("a connection that the receiver calls lost counts until its stream has noticed") {
+    InFlight in_flight(4);
+    const test::TcpPair pair;
+    const std::uint32_t connection = in_flight.open_connection(pair.sender.get());
+    CHECK(::send(pair.sender.get(), "12345", 5, 0) == 5);
+    while (in_flight.bytes_taken() < 5) {
+        std::this_thread::yield();
+    }
+    Parcel parcel{Work(Chunk(1)), 0, 1, {}};
+    const auto id = in_flight.add(connection, parcel);
+    REQUIRE(id);
+    in_flight.sent(*id);
+    CHECK(in_flight.acknowledge(*id, InFlight::Clock::now()).has_value());
+    CHECK(in_flight.take_lost(connection).empty());
+    CHECK(in_flight.bytes_taken() >= 5);
+    CHECK_FALSE(in_flight.add(connection, parcel));
+    CHECK(in_flight.close_connection(connection).acknowledged); // it has worked
+    CHECK(in_flight.bytes_taken() >= 5);
+    CHECK_FALSE(in_flight.close_connection(connection).acknowledged); // forgotten
+}

@@ -84,3 +84,15 @@ TEST_CASE("a short push keeps what it began with") {
     CHECK(chosen(10us, 0.9, each) == 2);
     CHECK(chosen(80ms, 1.5, each) == 8);
 }
+
+TEST_CASE("where nothing moves nothing is added") {
+    const auto nothing = [](unsigned) { return 0.0; };
+    CHECK(chosen(10us, 60, nothing) == 2);
+    StreamTuner tuner(10us);
+    StreamTuner::Clock::time_point now{};
+    for (const std::uint64_t work : {100U, 100U, 50U, 20U, 0U}) { // nor where it goes backwards
+        now += 10s;
+        tuner.look(now, work, true);
+    }
+    CHECK(tuner.streams() == 2);
+}

@@ -162,10 +162,10 @@ def _show(runner: Runner, suite: Suite, group: GroupResult) -> None:
         say(line)
 
 
-def measure(
+def prepare(
     options: argparse.Namespace, chosen: list[Suite], programs: Programs, cleanup: Cleanup
-) -> Report:
-    """Everything, shown on the way."""
+) -> tuple[Runner, Report]:
+    """Says what will be done, if there is room for it. The report is to be filled."""
     runs = options.runs or (_QUICK_RUNS if options.quick else _DEFAULT_RUNS)
     base = Path(options.dir or os.environ.get("TMPDIR") or "/var/tmp").resolve()
     if not base.is_dir():
@@ -185,24 +185,37 @@ def measure(
     work = Path(tempfile.mkdtemp(prefix="sluice-bench.", dir=base))
     cleanup.add(lambda: remove(work))
     runner = Runner(programs, work, cleanup, Plan(runs, options.check), say)
-    results: list[SuiteResult] = []
-    for suite in chosen:
-        results.append(runner.run(suite, lambda suite, group: _show(runner, suite, group)))
-    say("\n" + "\n".join(table.LEGEND))
-    say("")
-    for title, said in (line for result in results for line in headline.summary(result)):
-        say(f"{title}: {said}")
-    command = shlex.join(["scripts/bench", *sys.argv[1:]])
-    return Report(environment, command, results)
+    return runner, Report(environment, shlex.join(["scripts/bench", *sys.argv[1:]]), [])
+
+
+def measure(runner: Runner, chosen: list[Suite], result: Report) -> None:
+    """Everything, shown on the way. If it fails, the report has what was measured before."""
+    try:
+        for suite in chosen:
+            result.suites.append(SuiteResult(suite, []))
+            runner.run(result.suites[-1], lambda suite, group: _show(runner, suite, group))
+    except (Failure, OSError, Interrupted) as error:
+        why = f"ended by {error}" if isinstance(error, Interrupted) else f"failed: {error}"
+        result.incomplete = f"suite {len(result.suites)} of {len(chosen)} {why}"
+        raise
 
 
 def write(options: argparse.Namespace, result: Report) -> None:
+    """The files first: nobody may be left to read what is said."""
+    if result.empty:
+        return
     if options.json:
         Path(options.json).write_text(json.dumps(to_json(result), indent=1) + "\n")
     if options.html:
         from . import report
 
         Path(options.html).write_text(report.render(result))
+    say("\n" + "\n".join(table.LEGEND))
+    say("")
+    for title, said in (line for suite in result.suites for line in headline.summary(suite)):
+        say(f"{title}: {said}")
+    if result.incomplete:
+        say(f"incomplete: {result.incomplete}")
 
 
 def failures(result: Report) -> int:
@@ -229,9 +242,12 @@ def main() -> int:
         if options.runs is not None and options.runs < 1:
             raise UsageError(f"--runs {options.runs}: at least 1")
         check_outputs(options)
-        programs = build(options)
-        result = measure(options, choose(options), programs, cleanup)
-        write(options, result)
+        chosen = choose(options)  # before anything that takes its time
+        runner, result = prepare(options, chosen, build(options), cleanup)
+        try:
+            measure(runner, chosen, result)
+        finally:
+            write(options, result)
         failed = failures(result)
         if failed:
             print(f"bench: {failed} case(s) failed", file=sys.stderr)

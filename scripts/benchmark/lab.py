@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .model import Failure
-from .system import Cleanup
+from .system import Cleanup, run_gently
 from .units import Link
 
 NETLAB = Path(__file__).resolve().parent.parent / "netlab"
@@ -33,15 +33,8 @@ def _netlab(emulator: Path, *words: str) -> str | None:
     if not os.access(NETLAB, os.X_OK):
         return "scripts/netlab is missing"
     try:
-        done = subprocess.run(
-            [str(NETLAB), *words],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=_LIMIT_SECONDS,
-            stdin=subprocess.DEVNULL,
-            env={**os.environ, "NETLAB_LINK": str(emulator)},
-        )
+        environment = {**os.environ, "NETLAB_LINK": str(emulator)}
+        done = run_gently([str(NETLAB), *words], _LIMIT_SECONDS, environment)
     except subprocess.TimeoutExpired:
         return f"scripts/netlab {words[0]}: not done after {_LIMIT_SECONDS} s"
     if done.returncode == 0:

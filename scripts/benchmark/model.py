@@ -200,6 +200,11 @@ class Report:
     environment: dict[str, str]
     command: str
     suites: list[SuiteResult]
+    incomplete: str = ""  # why something is missing
+
+    @property
+    def empty(self) -> bool:
+        return not any(suite.groups for suite in self.suites)
 
 
 def _medians(result: Result, group: GroupResult) -> dict[str, Any]:
@@ -263,6 +268,7 @@ def to_json(report: Report) -> dict[str, Any]:
         "schema": SCHEMA,
         "environment": report.environment,
         "command": report.command,
+        "incomplete": report.incomplete or None,
         "suites": [
             {
                 "name": suite.suite.name,

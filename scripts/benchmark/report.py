@@ -94,6 +94,7 @@ def render(report: Report) -> str:
     return environment.get_template(_TEMPLATE).render(
         environment=report.environment,
         command=report.command,
+        incomplete=report.incomplete,
         summary=[line for suite in report.suites for line in summary(suite)],
         suites=suites,
     )

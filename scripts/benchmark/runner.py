@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .lab import LOOPBACK, Lab, Network
 from .model import Failure, Group, GroupResult, Result, Suite, SuiteResult, Work
-from .sources import Sources, chill, heat
+from .sources import Sources, chill, heat, settle
 from .system import Cleanup, Processes
 from .targets import Targets, image_bytes
 from .tools import Place, Programs
@@ -76,6 +76,7 @@ class Runner:
         say: Callable[[str], None],
     ) -> None:
         self._programs = programs
+        self._base = base
         self._plan = plan
         self._say = say
         self._cleanup = cleanup
@@ -87,9 +88,9 @@ class Runner:
         self._scratch = base / "scratch"
         self._scratch.mkdir()
 
-    def run(self, suite: Suite, done: Callable[[Suite, GroupResult], None]) -> SuiteResult:
-        """Tells `done` of each group as soon as it is measured."""
-        result = SuiteResult(suite, [])
+    def run(self, result: SuiteResult, done: Callable[[Suite, GroupResult], None]) -> None:
+        """Adds each group as soon as it is measured, and tells `done` of it."""
+        suite = result.suite
         needed = {group.work for group in suite.groups}
         for group in suite.groups:
             measured = self._run_group(suite, group)
@@ -97,7 +98,6 @@ class Runner:
             done(suite, measured)
         for work in needed:
             self._sources.drop(work)
-        return result
 
     def _run_group(self, suite: Suite, group: Group) -> GroupResult:
         results = [Result(case) for case in group.cases]
@@ -158,6 +158,8 @@ class Runner:
         with self.targets.fresh(work) as directory:
             place = self._place(group, network, directory / "payload")
             place.source = source
+            if not work.discard:  # what the predecessor stored
+                settle(self._base)
             self._processes.warm(0 if work.discard else work.bytes)
             if source is not None:
                 chill(source) if group.cold else heat(source)

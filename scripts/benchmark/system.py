@@ -14,7 +14,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from .units import MIB
 
 _START_LIMIT_SECONDS = 10.0
 _STOP_LIMIT_SECONDS = 10.0
+_GRACE_SECONDS = 10.0
 _POLL_SECONDS = 0.002
 _TCP_LISTEN = "0A"  # include/net/tcp_states.h
 # Beyond what a transfer itself fills: socket buffers, programs.
@@ -273,6 +274,40 @@ class Processes:
         and is slow at its first touch: so it is touched just before it is needed."""
         amount = min(2 * bytes_stored + _WARM_EXTRA, memory("MemFree") * 9 // 10)
         subprocess.run([self._bare, "warm", str(amount)], check=False, stderr=subprocess.DEVNULL)
+
+
+def run_gently(
+    argv: Sequence[str], limit_seconds: float, environment: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
+    """Of a command that undoes on SIGTERM what it has begun: it gets that, and some time, where it
+    is interrupted or takes too long. Raises subprocess.TimeoutExpired."""
+    process: subprocess.Popen[str] | None = None
+    try:
+        with _shield.raised():
+            process = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env=environment,
+            )
+        out, err = process.communicate(timeout=limit_seconds)
+        return subprocess.CompletedProcess(argv, process.returncode, out, err)
+    finally:
+        if process is not None and process.poll() is None:
+            with _shield.raised():
+                _end_gently(process)
+
+
+def _end_gently(process: subprocess.Popen[str]) -> None:
+    process.terminate()
+    try:
+        process.wait(_GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+    with process:  # waits, and closes the pipes
+        pass
 
 
 def free_port(host: str) -> int:

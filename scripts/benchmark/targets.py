@@ -17,7 +17,7 @@ from pathlib import Path
 from .model import Failure, Work
 from .sources import remove
 from .system import Cleanup
-from .units import MIB
+from .units import MIB, format_size
 
 # Without noinit_itable a kernel thread would write inode tables during the measurement.
 MOUNT_OPTIONS = "noatime,noinit_itable"
@@ -40,6 +40,16 @@ def _command(*words: str | Path) -> None:
     if done.returncode != 0:
         said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
         raise Failure(f"{words[0]}: {said[-1]}")
+
+
+def _allocate(path: Path, size: int) -> None:
+    """All blocks at once, so that the host's file system allocates none while we measure."""
+    try:
+        with path.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+    except OSError as error:
+        path.unlink(missing_ok=True)  # what there was room for
+        raise Failure(f"cannot allocate {format_size(size)}: {error.strerror}") from None
 
 
 def _unmount(path: Path) -> None:
@@ -101,9 +111,8 @@ class Targets:
     def _mount(self, work: Work, path: Path) -> None:
         size = image_bytes(work)
         if size > self._image_bytes:
-            # All blocks at once, so that the host's file system allocates none while we measure.
-            with self._image.open("wb") as image:
-                os.posix_fallocate(image.fileno(), 0, size)
+            self._image_bytes = 0
+            _allocate(self._image, size)
             self._image_bytes = size
         inodes = str(2 * work.files + 20_000)
         _command("mkfs.ext4", "-q", "-F", "-E", "nodiscard", "-N", inodes, self._image)

@@ -72,10 +72,38 @@ class Bench(unittest.TestCase):
         names = [case["name"] for case in group["cases"]]
         self.assertEqual(names, ["cp -a", "verify digest", "verify none"])
 
+    def test_what_is_asked_for_is_read_before_anything_is_built(self) -> None:
+        done = bench(self.directory, "fiel", "--build-dir", "/nowhere")
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stderr, r"^bench: no suite 'fiel': there are [^\n]*\n$")
+
     def test_no_room_is_said_before_anything_is_made(self) -> None:
         done = bench(self.directory, "file", "--size", "900T")
         self.assertEqual(done.returncode, 1)
         self.assertRegex(done.stderr, r"^bench: .* free and .* are needed: give --dir [^\n]*\n$")
+        self.assertEqual(os.listdir(self.directory), [])
+
+    def test_what_was_measured_before_an_interruption_is_reported_as_incomplete(self) -> None:
+        out = Path(self.outputs.name, "out.json")
+        words = ("sweep", "--no-peers", "--size", "1M,256M", "--json", str(out))
+        process = subprocess.Popen(
+            command(self.directory, *words),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("making one file of 256 MiB"):  # the first group is through
+                process.send_signal(signal.SIGINT)
+                break
+        said, _ = process.communicate(timeout=LIMIT_SECONDS)
+        self.assertEqual(process.returncode, 130, said)
+        self.assertIn("\nincomplete: suite 1 of 1 ended by SIGINT\n", said)
+        value = json.loads(out.read_text())
+        self.assertEqual(value["incomplete"], "suite 1 of 1 ended by SIGINT")
+        (group,) = value["suites"][0]["groups"]
+        self.assertEqual(group["work"]["bytes"], 1 << 20)
         self.assertEqual(os.listdir(self.directory), [])
 
     def test_an_interruption_leaves_nothing_behind(self) -> None:

@@ -111,6 +111,7 @@ class Json(unittest.TestCase):
     def test_every_run_and_the_medians_are_there(self) -> None:
         value = json.loads(json.dumps(to_json(samples.report())))
         self.assertEqual(value["schema"], 1)
+        self.assertIsNone(value["incomplete"])
         group = value["suites"][0]["groups"][0]
         bare, sluice, failed, absent = group["cases"]
         self.assertEqual([run["wall_seconds"] for run in sluice["runs"]], [1.2, 1.0, 0.9])

@@ -67,6 +67,12 @@ class Html(unittest.TestCase):
     def test_messages_are_escaped(self) -> None:
         self.assertIn("exit code 1: &lt;no&gt; &amp; never", self.text)
 
+    def test_it_says_that_something_is_missing(self) -> None:
+        self.assertNotIn("Incomplete", self.text)
+        value = samples.report()
+        value.incomplete = "suite 2 of 3 ended by SIGINT"
+        self.assertIn("Incomplete:</strong> suite 2 of 3 ended by SIGINT.", report.render(value))
+
     def test_it_says_what_came_out_and_how_to_repeat_it(self) -> None:
         self.assertIn("sluice: 1.00 GB/s; 2.00 x the time of bare", self.text)
         self.assertIn("<pre>scripts/bench file</pre>", self.text)

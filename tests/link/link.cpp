@@ -238,15 +238,27 @@ private:
     std::array<Lane, 2> lanes_;
 };
 
-// The parent writes the process id of the child and ends; the child returns.
+// The parent writes the process id of the child and ends; the child returns once that is done. If
+// it fails, or the parent is killed before, the child ends: nobody could find it.
 void go_to_background(const std::string& pid_file) {
+    std::array<int, 2> ends{};
+    if (::pipe2(ends.data(), O_CLOEXEC) != 0) {
+        die(system_error(ErrorKind::usage, "cannot create a pipe", errno).message);
+    }
+    const UniqueFd noted = UniqueFd::adopt(ends[0]);
+    UniqueFd note = UniqueFd::adopt(ends[1]);
     const pid_t child = ::fork();
     if (child < 0) {
         die(system_error(ErrorKind::usage, "cannot fork", errno).message);
     }
     if (child > 0) {
         write_file(pid_file, fmt::format("{}\n", child));
-        std::exit(0);
+        std::exit(::write(note.get(), "", 1) == 1 ? 0 : 1);
+    }
+    note.reset(); // so that the parent's end is the end of the pipe
+    char byte = 0;
+    if (::read(noted.get(), &byte, 1) != 1) {
+        std::exit(1);
     }
     ::setsid();
     const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);

@@ -31,7 +31,7 @@ constexpr std::chrono::milliseconds kLockInterval{10};
 // two descriptors.
 constexpr int kMaxMergeDepth = 64;
 // Another session may remove the empty work area between our mkdir and our open.
-constexpr int kMaxTries = 16;
+constexpr int kMaxTries = 100;
 
 const std::string& area_name() {
     static const std::string name(proto::kReservedName);
@@ -354,7 +354,10 @@ Result<std::size_t> sweep_work_area(const ReceiverRoot& root, std::chrono::secon
     std::size_t removed = 0;
     for (const std::string& name : names) {
         const Opened one = open_directory_beneath(area.fd.get(), name);
-        if (one.ok() && (!try_lock(one.fd.get()) || is_worth_keeping(one.fd.get(), name, keep))) {
+        // Gone meanwhile, and perhaps made anew by a session since then: not ours to remove.
+        const bool gone = one.error_number == ENOENT;
+        if (gone || (one.ok() && (!try_lock(one.fd.get()) || !still_linked(one.fd.get()) ||
+                                  is_worth_keeping(one.fd.get(), name, keep)))) {
             continue;
         }
         if (remove_tree(area.fd.get(), name) == 0) {

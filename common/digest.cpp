@@ -100,15 +100,13 @@ void Digester::reset() noexcept {
     XXH3_128bits_reset(state_.get());
 }
 
-RangeDigest digest_range(int file, std::uint64_t offset, std::uint64_t length) {
+RangeDigest read_range(int file, std::uint64_t offset, std::uint64_t length, ByteSink& sink) {
     // pread(2) knows no offsets beyond; no file has bytes there.
     constexpr auto kMaxOffset = static_cast<std::uint64_t>(std::numeric_limits<off_t>::max());
     offset = std::min(offset, kMaxOffset);
     length = std::min(length, kMaxOffset - offset);
 
-    thread_local Digester digester;
     thread_local const auto buffer = std::make_unique_for_overwrite<std::byte[]>(kReadBytes);
-    digester.reset();
     RangeDigest range;
     while (range.length < length) {
         const auto wanted =
@@ -123,9 +121,16 @@ RangeDigest digest_range(int file, std::uint64_t offset, std::uint64_t length) {
             range.error_number = got < 0 ? errno : 0;
             break;
         }
-        digester.add({buffer.get(), static_cast<std::size_t>(got)});
+        sink.add({buffer.get(), static_cast<std::size_t>(got)});
         range.length += static_cast<std::uint64_t>(got);
     }
+    return range;
+}
+
+RangeDigest digest_range(int file, std::uint64_t offset, std::uint64_t length) {
+    thread_local Digester digester;
+    digester.reset();
+    RangeDigest range = read_range(file, offset, length, digester);
     range.digest = digester.finish();
     return range;
 }

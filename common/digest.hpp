@@ -2,6 +2,8 @@
 // Functions may be called from any thread; an object belongs to one thread at a time.
 #pragma once
 
+#include "common/byte_sink.hpp"
+
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -21,14 +23,12 @@ using Digest = std::array<std::byte, 16>;
 [[nodiscard]] std::string to_hex(const Digest& digest);
 
 // For bytes that pass through a buffer: the digest of all that was added since the last reset().
-class Digester {
+class Digester final : public ByteSink {
 public:
     Digester();
-    ~Digester();
-    Digester(const Digester&) = delete;
-    Digester& operator=(const Digester&) = delete;
+    ~Digester() override;
 
-    void add(std::span<const std::byte> bytes) noexcept;
+    void add(std::span<const std::byte> bytes) noexcept override;
     // Changes nothing: more may be added.
     [[nodiscard]] Digest finish() const noexcept;
     void reset() noexcept;
@@ -51,5 +51,9 @@ struct RangeDigest {
 // Hashes the file bytes [offset, offset + length). The file is borrowed and need not stay as it is
 // meanwhile: bytes that change are hashed old or new. Keeps a buffer of 1 MiB per thread.
 [[nodiscard]] RangeDigest digest_range(int file, std::uint64_t offset, std::uint64_t length);
+
+// The same for anything else that takes bytes; the digest stays empty.
+[[nodiscard]] RangeDigest read_range(int file, std::uint64_t offset, std::uint64_t length,
+                                     ByteSink& sink);
 
 } // namespace sluice

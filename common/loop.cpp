@@ -162,6 +162,35 @@ void Timer::stop() noexcept {
     uv_timer_stop(&impl_->handle);
 }
 
+struct NextTurn::Impl {
+    uv_idle_t handle{};
+    Callback callback;
+};
+
+NextTurn::NextTurn(Loop& loop, Callback callback) : impl_(new Impl) {
+    impl_->callback = std::move(callback);
+    impl_->handle.data = impl_;
+    require(uv_idle_init(&loop.impl().loop, &impl_->handle));
+}
+
+NextTurn::~NextTurn() {
+    close_and_free(impl_, &impl_->handle);
+}
+
+void NextTurn::ask() noexcept {
+    uv_idle_start(&impl_->handle, [](uv_idle_t* handle) {
+        uv_idle_stop(handle);
+        const Callback call = owner<Impl>(handle).callback;
+        if (call) {
+            call();
+        }
+    });
+}
+
+void NextTurn::cancel() noexcept {
+    uv_idle_stop(&impl_->handle);
+}
+
 struct SignalWatcher::Impl {
     uv_signal_t handle{};
     Callback callback;

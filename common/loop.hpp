@@ -86,6 +86,26 @@ private:
     Impl* impl_; // owned; given to the close callback
 };
 
+// Calls back once, on the next turn of the loop, whatever else there is to do (uv_idle_t): for
+// going on with work that no descriptor announces, after others have had their turn.
+class NextTurn {
+public:
+    using Callback = std::function<void()>;
+
+    NextTurn(Loop& loop, Callback callback);
+    ~NextTurn();
+    NextTurn(const NextTurn&) = delete;
+    NextTurn& operator=(const NextTurn&) = delete;
+
+    void ask() noexcept;
+    void cancel() noexcept;
+
+    struct Impl;
+
+private:
+    Impl* impl_; // owned; given to the close callback
+};
+
 // Calls back on a signal (uv_signal_t). When the last watcher of a signal is gone libuv gives it
 // its default disposition.
 class SignalWatcher {

@@ -4,6 +4,7 @@
 #include "common/usage.hpp"
 
 #include <algorithm>
+#include <arpa/inet.h>
 #include <array>
 #include <cerrno>
 #include <climits>
@@ -32,6 +33,18 @@ std::string socket_address(int socket, NameCall call) {
         return "?";
     }
     return format_address(address);
+}
+
+std::string socket_host(int socket, NameCall call) {
+    sockaddr_storage address{};
+    socklen_t length = sizeof address;
+    std::array<char, NI_MAXHOST> host{};
+    if (call(socket, reinterpret_cast<sockaddr*>(&address), &length) != 0 ||
+        getnameinfo(reinterpret_cast<const sockaddr*>(&address), length, host.data(), host.size(),
+                    nullptr, 0, NI_NUMERICHOST) != 0) {
+        return {};
+    }
+    return host.data(); // with the scope of a link-local address
 }
 
 void set_option(int socket, int level, int name, int value) noexcept {
@@ -64,6 +77,19 @@ std::string congestion_of(int socket) {
     return std::string(name.data(), strnlen(name.data(), length));
 }
 
+bool is_loopback_address(const sockaddr_storage& address) {
+    if (address.ss_family == AF_INET) {
+        sockaddr_in v4{};
+        std::memcpy(&v4, &address, sizeof v4);
+        return (ntohl(v4.sin_addr.s_addr) >> 24U) == IN_LOOPBACKNET;
+    }
+    sockaddr_in6 v6{};
+    std::memcpy(&v6, &address, sizeof v6);
+    return address.ss_family == AF_INET6 && (IN6_IS_ADDR_LOOPBACK(&v6.sin6_addr) != 0 ||
+                                             (IN6_IS_ADDR_V4MAPPED(&v6.sin6_addr) != 0 &&
+                                              v6.sin6_addr.s6_addr[12] == IN_LOOPBACKNET));
+}
+
 // Where the kernel has measured none, neither local nor long.
 std::chrono::microseconds round_trip_of(const tcp_info& info) noexcept {
     const bool known = info.tcpi_min_rtt != 0 && info.tcpi_min_rtt != UINT32_MAX;
@@ -80,16 +106,45 @@ std::string peer_address(int socket) {
     return socket_address(socket, getpeername);
 }
 
+std::string local_host(int socket) {
+    return socket_host(socket, getsockname);
+}
+
 std::string peer_host(int socket) {
+    return socket_host(socket, getpeername);
+}
+
+bool peer_is_loopback(int socket) {
     sockaddr_storage address{};
     socklen_t length = sizeof address;
-    std::array<char, NI_MAXHOST> host{};
-    if (getpeername(socket, reinterpret_cast<sockaddr*>(&address), &length) != 0 ||
-        getnameinfo(reinterpret_cast<const sockaddr*>(&address), length, host.data(), host.size(),
-                    nullptr, 0, NI_NUMERICHOST) != 0) {
+    return getpeername(socket, reinterpret_cast<sockaddr*>(&address), &length) == 0 &&
+           is_loopback_address(address);
+}
+
+std::string peer_network(int socket) {
+    SocketAddress peer;
+    peer.length = sizeof peer.storage;
+    if (getpeername(socket, reinterpret_cast<sockaddr*>(&peer.storage), &peer.length) != 0) {
         return {};
     }
-    return host.data(); // with the scope of a link-local address
+    std::array<char, INET6_ADDRSTRLEN> text{};
+    sockaddr_in v4{};
+    std::memcpy(&v4, &peer.storage, sizeof v4);
+    sockaddr_in6 v6{};
+    std::memcpy(&v6, &peer.storage, sizeof v6);
+    if (peer.family() == AF_INET) {
+        return inet_ntop(AF_INET, &v4.sin_addr, text.data(), text.size()) != nullptr ? text.data()
+                                                                                     : "";
+    }
+    if (IN6_IS_ADDR_V4MAPPED(&v6.sin6_addr)) { // the last four bytes; RFC 4291, 2.5.5.2
+        return inet_ntop(AF_INET, &v6.sin6_addr.s6_addr[12], text.data(), text.size()) != nullptr
+                   ? text.data()
+                   : "";
+    }
+    std::memset(&v6.sin6_addr.s6_addr[8], 0, 8);
+    return inet_ntop(AF_INET6, &v6.sin6_addr, text.data(), text.size()) != nullptr
+               ? std::string(text.data()) + "/64"
+               : "";
 }
 
 std::string format_host_and_port(const std::string& host, std::uint16_t port) {
@@ -133,22 +188,8 @@ Result<bool> is_loopback(const std::string& address) {
         error.kind = ErrorKind::usage;
         return error;
     }
-    for (const SocketAddress& one : *addresses) {
-        bool loopback = false;
-        if (one.family() == AF_INET) {
-            sockaddr_in v4{};
-            std::memcpy(&v4, &one.storage, sizeof v4);
-            loopback = (ntohl(v4.sin_addr.s_addr) >> 24U) == IN_LOOPBACKNET;
-        } else if (one.family() == AF_INET6) {
-            sockaddr_in6 v6{};
-            std::memcpy(&v6, &one.storage, sizeof v6);
-            loopback = IN6_IS_ADDR_LOOPBACK(&v6.sin6_addr) != 0;
-        }
-        if (!loopback) {
-            return false;
-        }
-    }
-    return true;
+    return std::all_of(addresses->begin(), addresses->end(),
+                       [](const SocketAddress& one) { return is_loopback_address(one.storage); });
 }
 
 Result<UniqueFd> accept_tcp(int listener) {

@@ -21,8 +21,17 @@ inline constexpr std::uint16_t kDefaultPort = 7722;
 [[nodiscard]] std::string local_address(int socket);
 [[nodiscard]] std::string peer_address(int socket);
 [[nodiscard]] std::uint16_t local_port(int socket);
-// The peer's address alone, as connect_tcp() takes it; empty where there is none (any more).
+// The address alone, as connect_tcp() and is_loopback() take it; empty where there is none (any
+// more).
+[[nodiscard]] std::string local_host(int socket);
 [[nodiscard]] std::string peer_host(int socket);
+// Whether a connection stays on this machine: the peer's address is a loopback address. False where
+// there is none (any more).
+[[nodiscard]] bool peer_is_loopback(int socket);
+// Whom a peer counts as where connections are counted by where they come from: its IPv4 address, or
+// the /64 network of its IPv6 address, of which one host may have any number ("2001:db8::/64").
+// Empty where there is none (any more).
+[[nodiscard]] std::string peer_network(int socket);
 // "HOST:PORT", with brackets around an IPv6 address.
 [[nodiscard]] std::string format_host_and_port(const std::string& host, std::uint16_t port);
 

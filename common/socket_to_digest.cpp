@@ -13,7 +13,7 @@ constexpr std::size_t kBufferBytes = std::size_t{256} << 10;
 
 } // namespace
 
-Step SocketToDigest::step(int socket, Digester& digester, std::uint64_t budget_bytes) {
+Step SocketToDigest::step(int socket, ByteSink& sink, std::uint64_t budget_bytes) {
     if (!buffer_) {
         buffer_ = std::make_unique_for_overwrite<std::byte[]>(kBufferBytes);
     }
@@ -24,7 +24,7 @@ Step SocketToDigest::step(int socket, Digester& digester, std::uint64_t budget_b
         count_system_call();
         const ssize_t got = ::recv(socket, buffer_.get(), wanted, 0);
         if (got > 0) {
-            digester.add({buffer_.get(), static_cast<std::size_t>(got)});
+            sink.add({buffer_.get(), static_cast<std::size_t>(got)});
             total.moved += static_cast<std::uint64_t>(got);
         } else if (got == 0) {
             total.status = StepStatus::end;

@@ -3,7 +3,7 @@
 // digests in turn.
 #pragma once
 
-#include "common/digest.hpp"
+#include "common/byte_sink.hpp"
 #include "common/zero_copy.hpp"
 
 #include <cstddef>
@@ -14,8 +14,8 @@ namespace sluice {
 
 class SocketToDigest {
 public:
-    // As SocketToFile::step, with a digest in place of the file: it never says file_failed.
-    [[nodiscard]] Step step(int socket, Digester& digester, std::uint64_t budget_bytes);
+    // As SocketToFile::step, with a sink in place of the file: it never says file_failed.
+    [[nodiscard]] Step step(int socket, ByteSink& sink, std::uint64_t budget_bytes);
 
 private:
     std::unique_ptr<std::byte[]> buffer_; // made when it is needed

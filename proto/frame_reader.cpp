@@ -70,6 +70,17 @@ Fault FrameReader::commit(std::size_t count) {
 // On a fault the state stays as it is, with nothing left to fill: space() is empty, and another
 // commit(0) names the same fault.
 Fault FrameReader::header_complete() {
+    if (const Fault fault = check_header(); fault != Fault::none)
+        return code_ ? Fault::corrupted : fault;
+    filled_ = 0;
+    assert(body_length_ <= kLargeBodyBytes);
+    if (body_length_ > small_body_.size())
+        large_body_ = take_large_body();
+    state_ = State::body;
+    return body_length_ == 0 ? body_complete() : Fault::none;
+}
+
+Fault FrameReader::check_header() {
     if (!header_is_intact(std::span(head_).first<kFrameHeaderBytes>()))
         return Fault::corrupted;
     const std::size_t length = wire::load_le<std::uint32_t>(head_.data());
@@ -84,20 +95,23 @@ Fault FrameReader::header_complete() {
         return Fault::frame_too_long;
     type_ = type;
     body_length_ = length;
-    filled_ = 0;
-    assert(length <= kLargeBodyBytes);
-    if (length > small_body_.size())
-        large_body_ = take_large_body();
-    state_ = State::body;
-    return length == 0 ? body_complete() : Fault::none;
+    return Fault::none;
 }
 
 Fault FrameReader::body_complete() {
-    const auto header = std::span(head_).first<kFrameHeaderBytes>();
-    if (!frame_is_intact(header, body_memory()))
+    const bool checked = checks_joins_ || type_ != FrameType::join;
+    if (checked && !(code_ ? frame_is_signed(code_) : frame_is_intact()))
         return Fault::corrupted;
     state_ = State::ready;
     return Fault::none;
+}
+
+bool FrameReader::frame_is_intact() const noexcept {
+    return proto::frame_is_intact(std::span(head_).first<kFrameHeaderBytes>(), body_memory());
+}
+
+bool FrameReader::frame_is_signed(const FrameCode& code) const {
+    return proto::frame_is_intact(std::span(head_).first<kFrameHeaderBytes>(), body_memory(), code);
 }
 
 ByteView FrameReader::body() const noexcept {

@@ -23,6 +23,7 @@
 #include <array>
 #include <memory>
 #include <span>
+#include <utility>
 
 namespace sluice::proto {
 
@@ -31,6 +32,15 @@ public:
     // Reads the frames of a connection of this role. Where `expect_preamble`, the stream begins
     // with one, and `role` is replaced by what it says.
     FrameReader(Role role, bool expect_preamble);
+
+    // From the next frame on they have codes in place of digests. What is wrong with a header is
+    // Fault::corrupted then: anybody may have made it.
+    void expect_codes(FrameCode code) noexcept { code_ = std::move(code); }
+    // A Join says what it has to be checked with: it is handed out unchecked, and whoever gets it
+    // asks frame_is_intact() or frame_is_signed(), once it is known which.
+    void leave_joins_unchecked() noexcept { checks_joins_ = false; }
+    [[nodiscard]] bool frame_is_intact() const noexcept;
+    [[nodiscard]] bool frame_is_signed(const FrameCode& code) const;
 
     // Where the next bytes go; never empty unless frame_ready().
     [[nodiscard]] std::span<std::byte> space() noexcept;
@@ -48,6 +58,8 @@ public:
     [[nodiscard]] bool frame_ready() const noexcept { return state_ == State::ready; }
     [[nodiscard]] FrameType type() const noexcept { return type_; }
     [[nodiscard]] ByteView body() const noexcept;
+    // Whether it holds memory for a body that is longer than most.
+    [[nodiscard]] bool has_large_body() const noexcept { return large_body_ != nullptr; }
     // Forgets the current frame and waits for the next.
     void next() noexcept;
 
@@ -65,6 +77,7 @@ private:
         return {large_body_ ? large_body_.get() : small_body_.data(), body_length_};
     }
     [[nodiscard]] Fault header_complete();
+    [[nodiscard]] Fault check_header();
     [[nodiscard]] Fault body_complete();
 
     State state_;
@@ -74,6 +87,8 @@ private:
     std::array<std::byte, kSmallBodyBytes> small_body_{};
     std::unique_ptr<std::byte[]> large_body_; // for any body; null where it is not needed
     std::size_t body_length_ = 0;
+    FrameCode code_; // empty: frames have digests
+    bool checks_joins_ = true;
     std::size_t filled_ = 0; // of the current preamble, header or body
 };
 

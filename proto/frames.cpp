@@ -96,12 +96,32 @@ void seal_frame(std::span<std::byte> frame) noexcept {
                       frame.begin() + kDigestAt);
 }
 
+void sign_frames(std::span<std::byte> frames, const FrameCode& code) {
+    while (!frames.empty()) {
+        const std::size_t length = kFrameHeaderBytes + wire::load_le<std::uint32_t>(frames.data());
+        const auto frame = frames.first(length);
+        wire::store_le(frame.data() + kCheckAt, header_check(frame.data()));
+        std::ranges::copy(code(frame.first(kDigestAt), frame.subspan(kFrameHeaderBytes)),
+                          frame.begin() + kDigestAt);
+        frames = frames.subspan(length);
+    }
+}
+
 bool header_is_intact(std::span<const std::byte, kFrameHeaderBytes> header) noexcept {
     return wire::load_le<std::uint16_t>(header.data() + kCheckAt) == header_check(header.data());
 }
 
 bool frame_is_intact(std::span<const std::byte, kFrameHeaderBytes> header, ByteView body) noexcept {
     return std::ranges::equal(frame_digest(header.data(), body), header.subspan<kDigestAt>());
+}
+
+bool frame_is_intact(std::span<const std::byte, kFrameHeaderBytes> header, ByteView body,
+                     const FrameCode& code) {
+    const Digest expected = code(header.first<kDigestAt>(), body);
+    std::byte difference{};
+    for (std::size_t index = 0; index < expected.size(); ++index)
+        difference |= expected[index] ^ header[kDigestAt + index];
+    return difference == std::byte{};
 }
 
 std::size_t max_body_bytes(FrameType type) noexcept {

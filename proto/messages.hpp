@@ -12,6 +12,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -23,6 +24,9 @@ using ByteView = std::span<const std::byte>;
 using Token = std::array<std::byte, kTokenBytes>;
 // XXH3-128 in its canonical, big-endian form.
 using Digest = std::array<std::byte, kDigestBytes>;
+// What stands in place of a frame's digest where a key protects it (signed data): a code of the
+// header up to there and of the body. Called once for each frame, in the order of the connection.
+using FrameCode = std::function<Digest(ByteView head, ByteView body)>;
 
 enum class Role : std::uint8_t { control = 0, data = 1 };
 
@@ -76,7 +80,9 @@ inline constexpr std::uint32_t kOpenPublishByFile = 1U << 3; // no staging of ne
 inline constexpr std::uint32_t kOpenSingleFile = 1U << 4;    // one regular file (see destination)
 inline constexpr std::uint32_t kOpenVerify = 1U << 5;        // raw extents have digests
 inline constexpr std::uint32_t kOpenSync = 1U << 6;          // on the medium before Done
-inline constexpr std::uint32_t kOpenKnownFlags = (1U << 7) - 1;
+// Data connections are in clear, and what they bring has codes in place of digests.
+inline constexpr std::uint32_t kOpenSigned = 1U << 7;
+inline constexpr std::uint32_t kOpenKnownFlags = (1U << 8) - 1;
 
 // Asks for a session.
 struct Open {
@@ -319,11 +325,16 @@ inline constexpr std::size_t kBatchHeaderBytes = kFrameHeaderBytes + 16;
 inline constexpr std::size_t kBlockHeaderBytes = kFrameHeaderBytes + 8;
 // Writes the check and the digest of a whole frame (header and body) into its header.
 void seal_frame(std::span<std::byte> frame) noexcept;
+// Writes checks and codes into whole frames that follow each other.
+void sign_frames(std::span<std::byte> frames, const FrameCode& code);
 // Whether length, type and flags of a header match its check: before the body is read.
 [[nodiscard]] bool header_is_intact(std::span<const std::byte, kFrameHeaderBytes> header) noexcept;
 // Whether a frame matches its digest. `header` is that of `body`.
 [[nodiscard]] bool frame_is_intact(std::span<const std::byte, kFrameHeaderBytes> header,
                                    ByteView body) noexcept;
+// The same for a code; takes as long wherever it differs.
+[[nodiscard]] bool frame_is_intact(std::span<const std::byte, kFrameHeaderBytes> header,
+                                   ByteView body, const FrameCode& code);
 
 // Each fills `out` and returns Fault::none, or names what is wrong and leaves `out` unspecified.
 // Paths are checked by check_path (an empty Open::destination and empty roots are allowed).

@@ -19,6 +19,8 @@ namespace {
 
 // Answers that the sender has not taken yet; beyond this its offers have to wait.
 constexpr std::size_t kMaxPendingBytes = std::size_t{256} << 10;
+// Ranges in the answers to one offer: 1 MiB. One path may be offered many times.
+constexpr std::size_t kMaxRangesPerOffer = 65'536;
 // Frames that are handled before other connections of the worker get their turn.
 constexpr int kFramesPerTurn = 16;
 // Acknowledgements are sent at most so often.
@@ -26,18 +28,25 @@ constexpr std::chrono::milliseconds kNewsInterval{5};
 // So that one ping may be lost on the way.
 constexpr int kPingsPerTimeout = 4;
 constexpr int kTicksPerTimeout = 20;
+// Where there is no time-out to average progress over.
+constexpr std::chrono::milliseconds kProgressWindow{30'000};
 
 } // namespace
 
 ControlConnection::ControlConnection(Worker& worker, std::shared_ptr<Session> session,
-                                     UniqueFd socket, const Settings& settings, Callbacks callbacks)
-    : worker_(worker), session_(std::move(session)), socket_(std::move(socket)),
+                                     Channel channel, const Settings& settings, Callbacks callbacks)
+    : worker_(worker), session_(std::move(session)), channel_(std::move(channel)),
       reader_(proto::Role::control, false), settings_(settings), callbacks_(std::move(callbacks)),
       tick_(worker_.loop(), [this] { on_tick(); }),
-      news_timer_(worker_.loop(), [this] { on_news(); }) {
-    poll_ = std::make_unique<Poll>(worker_.loop(), socket_.get(),
+      news_timer_(worker_.loop(), [this] { on_news(); }), next_turn_(worker_.loop(), [this] {
+          on_ready({true, false});
+      }) {
+    poll_ = std::make_unique<Poll>(worker_.loop(), channel_.fd(),
                                    [this](Readiness ready) { on_ready(ready); });
     poll_->wait_for({true, false});
+    if (channel_.holds_bytes()) {
+        next_turn_.ask();
+    }
     // News may come when this connection is gone; only this worker's thread looks at *self_.
     session_->set_waker([&target = worker_, self = self_] {
         target.post([self] {
@@ -83,7 +92,11 @@ void ControlConnection::open(proto::ByteView body) {
     destination_ = escape(request.destination);
     sender_retry_ = std::chrono::milliseconds(request.retry_ms);
     dry_run_ = (request.flags & proto::kOpenDryRun) != 0;
-    Result<std::unique_ptr<Storage>> store = settings_.open_storage(session_->serial(), request);
+    if (Status taken = take_keys(request); !taken) {
+        fail(taken.error());
+        return;
+    }
+    Result<std::unique_ptr<Storage>> store = settings_.open_storage(*session_, request);
     if (!store) {
         fail(store.error());
         return;
@@ -96,6 +109,23 @@ void ControlConnection::open(proto::ByteView body) {
         welcome();
     }
     worker_.charge(*session_);
+}
+
+Status ControlConnection::take_keys(const proto::Open& request) {
+    if ((request.flags & proto::kOpenSigned) == 0) {
+        return ok();
+    }
+    // The keys come out of TLS, and payloads that nobody verifies need none.
+    if (channel_.tls() == nullptr || (request.flags & proto::kOpenVerify) == 0) {
+        return Error{ErrorKind::protocol,
+                     "signed data need a control connection in TLS, and to be verified"};
+    }
+    const Result<DataKeys> keys = DataKeys::derive(*channel_.tls());
+    if (!keys) {
+        return keys.error();
+    }
+    session_->sign(*keys);
+    return ok();
 }
 
 void ControlConnection::welcome() {
@@ -122,9 +152,18 @@ void ControlConnection::start_ticking(std::uint32_t sender_timeout_ms) {
     }
     if (shortest.count() != 0) {
         ping_interval_ = std::max(shortest / kPingsPerTimeout, std::chrono::milliseconds{1});
-        const auto tick = std::max(shortest / kTicksPerTimeout, std::chrono::milliseconds{1});
-        tick_.start(tick, tick);
+    } else if (session_->limits().min_rate != 0) {
+        shortest = progress_window();
+    } else {
+        return; // nothing to look after
     }
+    const auto tick = std::max(shortest / kTicksPerTimeout, std::chrono::milliseconds{1});
+    tick_.start(tick, tick);
+}
+
+// Over which the rate of a data connection is averaged.
+std::chrono::milliseconds ControlConnection::progress_window() const {
+    return settings_.timeout.count() != 0 ? settings_.timeout : kProgressWindow;
 }
 
 void ControlConnection::on_tick() {
@@ -138,7 +177,10 @@ void ControlConnection::on_tick() {
                           format_seconds(static_cast<double>(settings_.timeout.count()) / 1000))});
         return;
     }
-    if (now - last_sent_ >= ping_interval_ && out_.empty()) {
+    if (session_->limits().min_rate != 0) {
+        session_->end_slow_connections(now, progress_window());
+    }
+    if (ping_interval_.count() != 0 && now - last_sent_ >= ping_interval_ && out_.empty()) {
         proto::encode_ping(out_);
         flush();
     }
@@ -210,13 +252,15 @@ bool ControlConnection::read_frame() {
         return false;
     }
     const auto space = reader_.space();
-    count_system_call();
-    const ssize_t got = ::recv(socket_.get(), space.data(), space.size(), 0);
+    const ssize_t got = channel_.recv(space);
     if (got <= 0) {
         if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
             return errno == EINTR;
         }
-        fail({ErrorKind::network, "the sender disconnected before it was done"});
+        fail({ErrorKind::network,
+              got < 0 && errno == EPROTO
+                  ? "the control connection delivered what its sender has not sent"
+                  : "the sender disconnected before it was done"});
         return false;
     }
     last_heard_ = std::chrono::steady_clock::now();
@@ -277,6 +321,7 @@ proto::Fault ControlConnection::on_offer() {
         return fault;
     }
     proto::Bytes wanted((offer.entries.size() + 7) / 8);
+    std::size_t ranges_left = kMaxRangesPerOffer;
     for (std::size_t index = 0; index < offer.entries.size(); ++index) {
         proto::Present present;
         if (!session_->store().wants(offer.entries[index], worker_.tools().directories,
@@ -284,8 +329,10 @@ proto::Fault ControlConnection::on_offer() {
             continue;
         }
         wanted[index / 8] |= std::byte{1} << (index % 8);
-        // Very many pieces: those that do not fit into one frame are sent again.
-        present.ranges.resize(std::min(present.ranges.size(), proto::kMaxRanges));
+        // Very many pieces: those that do not fit into one frame, or into all answers to one offer,
+        // are sent again.
+        present.ranges.resize(std::min({present.ranges.size(), proto::kMaxRanges, ranges_left}));
+        ranges_left -= present.ranges.size();
         if (!present.ranges.empty()) {
             present.id = offer.first_id + index;
             proto::encode(present, out_);
@@ -345,9 +392,7 @@ void ControlConnection::flush() {
         return;
     }
     while (out_sent_ < out_.size()) {
-        count_system_call();
-        const ssize_t sent =
-            ::send(socket_.get(), out_.data() + out_sent_, out_.size() - out_sent_, MSG_NOSIGNAL);
+        const ssize_t sent = channel_.send(std::span(out_).subspan(out_sent_));
         if (sent < 0 && errno == EINTR) {
             continue;
         }
@@ -374,14 +419,19 @@ void ControlConnection::flush() {
             return;
         }
     }
-    poll_->wait_for({out_.size() - out_sent_ <= kMaxPendingBytes, pending});
+    const bool reads = out_.size() - out_sent_ <= kMaxPendingBytes;
+    poll_->wait_for({reads, pending});
+    if (reads && channel_.holds_bytes() && !std::holds_alternative<Ending>(state_)) {
+        channel_.shrink();
+        next_turn_.ask();
+    }
 }
 
 void ControlConnection::say_goodbye() {
     session_->end();
     tick_.stop();
     poll_.reset(); // one watcher per descriptor
-    farewell_ = std::make_unique<Farewell>(worker_.loop(), std::move(socket_), proto::Bytes{},
+    farewell_ = std::make_unique<Farewell>(worker_.loop(), std::move(channel_), proto::Bytes{},
                                            [this](Farewell*) { end(); });
 }
 

@@ -12,9 +12,9 @@
 // on hearing from this end.
 #pragma once
 
+#include "common/channel.hpp"
 #include "common/job_pool.hpp"
 #include "common/loop.hpp"
-#include "common/unique_fd.hpp"
 #include "proto/frame_reader.hpp"
 #include "receiver/digest_file.hpp"
 #include "receiver/farewell.hpp"
@@ -45,7 +45,7 @@ public:
     // What all sessions of a receiver share. Borrowed; `chores` is stopped before the workers go.
     struct Settings {
         // Where what a session brings goes; an Error refuses the session.
-        std::function<Result<std::unique_ptr<Storage>>(std::uint64_t serial,
+        std::function<Result<std::unique_ptr<Storage>>(const Session& session,
                                                        const proto::Open& request)>
             open_storage;
         std::chrono::milliseconds timeout; // a sender that is silent for so long is gone; 0: never
@@ -53,7 +53,7 @@ public:
         DigestFile* digests;               // null: not wanted
     };
 
-    ControlConnection(Worker& worker, std::shared_ptr<Session> session, UniqueFd socket,
+    ControlConnection(Worker& worker, std::shared_ptr<Session> session, Channel channel,
                       const Settings& settings, Callbacks callbacks);
     ~ControlConnection() override;
 
@@ -80,6 +80,8 @@ private:
     [[nodiscard]] proto::Fault on_file_end();
     [[nodiscard]] proto::Fault on_error();
     void welcome();
+    // Fetches the keys of signed data, if that is what the request wants.
+    [[nodiscard]] Status take_keys(const proto::Open& request);
     void file_ended(const Storage::EndedFile& ended);
     void on_published(const Status& published);
     // Runs `work` on another thread, and `then` on this one if the connection is still there.
@@ -87,6 +89,7 @@ private:
     void send_news();
     void on_tick();
     void start_ticking(std::uint32_t sender_timeout_ms);
+    [[nodiscard]] std::chrono::milliseconds progress_window() const;
     // Until that much waits to be sent; the rest stays with the session.
     void send_failed_files(std::size_t max_pending_bytes);
     void publish_if_finished();
@@ -99,7 +102,7 @@ private:
 
     Worker& worker_;
     std::shared_ptr<Session> session_;
-    UniqueFd socket_;
+    Channel channel_;
     proto::FrameReader reader_;
     std::variant<Opening, Receiving, Finishing, Publishing, Ending> state_;
     proto::Bytes out_;
@@ -117,6 +120,7 @@ private:
     Timer tick_;       // for time-outs and pings
     Timer news_timer_; // acknowledgements are gathered until then
     std::shared_ptr<ControlConnection*> self_ = std::make_shared<ControlConnection*>(this);
+    NextTurn next_turn_;         // for what the channel holds already
     std::unique_ptr<Poll> poll_; // null once the last word is being said
     std::unique_ptr<Farewell> farewell_;
 };

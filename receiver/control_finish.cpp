@@ -74,7 +74,10 @@ proto::Fault ControlConnection::on_file_end() {
         }
         return ended.fault;
     }
-    // Waits for the disk.
+    // Waits for the disk. No more of them than there can be files: others' ids are made up.
+    if (files_ending_ >= proto::kMaxOpenFiles) {
+        return proto::Fault::limit_exceeded;
+    }
     ++files_ending_;
     const auto ended = std::make_shared<Storage::EndedFile>();
     run_aside(

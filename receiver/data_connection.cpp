@@ -3,6 +3,7 @@
 #include "common/log.hpp"
 #include "common/net.hpp"
 #include "common/text.hpp"
+#include "common/tls.hpp"
 #include "common/usage.hpp"
 #include "proto/batch.hpp"
 
@@ -26,6 +27,14 @@ namespace {
 constexpr std::uint64_t kTurnBytesAlone = std::uint64_t{4} << 20;
 constexpr std::uint64_t kSharedTurnBytes = std::uint64_t{2} << 20; // divided among the connections
 constexpr std::uint64_t kLeastTurnBytes = std::uint64_t{128} << 10;
+
+// What work counts in a turn beside the bytes that came: what few bytes unpack to counts as well,
+// for a frame of 20 bytes can unpack to 128 KiB; and a frame or a record costs something however
+// little is in it. Otherwise a sender of such frames would keep a worker to itself.
+constexpr std::uint64_t kFrameWork = std::uint64_t{4} << 10;
+constexpr std::uint64_t kRecordWork = std::uint64_t{1} << 10;
+// Timers are no more exact; until so much has come together a connection goes on.
+constexpr std::chrono::milliseconds kShortestRest{2};
 
 std::uint64_t turn_bytes(unsigned connections) {
     return connections <= 1 ? kTurnBytesAlone
@@ -61,17 +70,25 @@ int write_at(int file, proto::ByteView bytes, std::uint64_t offset) {
 
 } // namespace
 
-DataConnection::DataConnection(Worker& worker, std::shared_ptr<Session> session, UniqueFd socket,
-                               std::uint32_t number)
-    : worker_(worker), session_(std::move(session)), socket_(std::move(socket)), number_(number),
+DataConnection::DataConnection(Worker& worker, std::shared_ptr<Session> session, Channel channel,
+                               std::uint32_t number, proto::FrameCode code)
+    : worker_(worker), session_(std::move(session)), channel_(std::move(channel)), number_(number),
       reader_(proto::Role::data, false),
-      poll_(worker.loop(), socket_.get(), [this](Readiness) { pump(); }) {
-    joined_ = session_->add_connection(number_, socket_.get());
+      poll_(worker.loop(), channel_.fd(), [this](Readiness) { pump(); }),
+      next_turn_(worker.loop(), [this] { pump(); }) {
+    joined_ = session_->add_connection(number_, channel_.fd());
     if (joined_) {
-        if (session_->verifies() && session_->store().discards()) {
-            digester_ = std::make_unique<Digester>();
+        // What passes through a buffer is hashed there; else it is read back from the page cache.
+        if (session_->verifies() && (session_->store().discards() || !channel_.receives_files())) {
+            digester_ = std::make_unique<PayloadDigester>(session_->payload_key());
+        }
+        if (code) {
+            reader_.expect_codes(std::move(code));
         }
         poll_.wait_for({true, false});
+        if (channel_.holds_bytes()) {
+            next_turn_.ask();
+        }
         return;
     }
     if (session_->store().dry_run()) {
@@ -88,36 +105,46 @@ DataConnection::~DataConnection() {
 }
 
 void DataConnection::pump() {
-    const std::uint64_t budget = turn_bytes(worker_.data_connections());
-    budget_bytes_ = budget;
+    budget_bytes_ = turn_bytes(worker_.data_connections());
+    turn_bytes_ = 0;
     bytes_ = {};
     bool more = true;
+    resume_at_ = UnpackPace::Clock::time_point::min();
     // Not in the middle of a frame: it would keep its memory until the next turn.
     while (more && !closed_ && (budget_bytes_ > 0 || !reader_.at_boundary())) {
         Payload* const payload = std::get_if<Payload>(&state_);
         more = payload != nullptr ? move_payload(*payload) : read_frame();
     }
-    if (more && !closed_) {
+    if (!closed_ && !rest_until(resume_at_) && more) {
         await_bytes(1); // the socket may hold less than the mark, and the rest of what is expected
+        if (channel_.holds_bytes()) {
+            channel_.shrink();
+            next_turn_.ask(); // the socket may hold nothing at all
+        }
     }
-    received_ += budget - budget_bytes_;
-    session_->count_bytes(bytes_);
+    received_ += turn_bytes_;
+    const bool under_way = !reader_.at_boundary() || std::holds_alternative<Payload>(state_) ||
+                           std::holds_alternative<Blocks>(state_);
+    session_->count_bytes(number_, bytes_, turn_bytes_ + bytes_.compressed, under_way);
     worker_.charge(*session_);
 }
 
 void DataConnection::await_bytes(std::uint64_t missing) {
+    if (!channel_.receives_files()) {
+        // The channel has taken a part of a record already.
+        missing -= std::min<std::uint64_t>(missing, kTlsMaxRecordBytes);
+    }
     const std::uint64_t most = std::min(std::bit_floor(received_ / kLowWaterPart), kLowWaterBytes);
     const auto mark = static_cast<std::size_t>(
         std::clamp<std::uint64_t>(missing, 1, std::max<std::uint64_t>(most, 1)));
     if (std::exchange(low_water_mark_, mark) != mark) {
-        set_low_water_mark(socket_.get(), mark);
+        set_low_water_mark(channel_.fd(), mark);
     }
 }
 
 bool DataConnection::read_frame() {
     const auto space = reader_.space();
-    count_system_call();
-    const ssize_t got = ::recv(socket_.get(), space.data(), space.size(), 0);
+    const ssize_t got = channel_.recv(space);
     if (got < 0) {
         const int error = errno;
         if (error == EAGAIN) {
@@ -131,9 +158,11 @@ bool DataConnection::read_frame() {
         on_lost();
         return false;
     }
-    budget_bytes_ -= std::min(budget_bytes_, static_cast<std::uint64_t>(got));
+    turn_bytes_ += static_cast<std::uint64_t>(got);
+    spend(static_cast<std::uint64_t>(got));
     proto::Fault fault = reader_.commit(static_cast<std::size_t>(got));
     if (fault == proto::Fault::none && reader_.frame_ready()) {
+        spend(kFrameWork);
         fault = handle_frame();
         reader_.next();
     }
@@ -142,6 +171,38 @@ bool DataConnection::read_frame() {
         return false;
     }
     return true;
+}
+
+void DataConnection::unpacked(proto::ByteView packed, std::size_t bytes) {
+    spend(bytes);
+    const auto now = UnpackPace::Clock::now();
+    const auto next = worker_.tools().pace.book(packed.size(), bytes, now);
+    if (next - now >= kShortestRest) {
+        resume_at_ = next;
+        budget_bytes_ = 0;
+    }
+}
+
+bool DataConnection::rest_until(UnpackPace::Clock::time_point moment) {
+    const auto now = UnpackPace::Clock::now();
+    if (moment <= now) {
+        return false;
+    }
+    if (!rest_) {
+        rest_ = std::make_unique<Timer>(worker_.loop(), [this] {
+            if (!closed_) {
+                poll_.wait_for({true, false});
+                pump(); // the channel may hold what the socket does not
+            }
+        });
+    }
+    poll_.wait_for({});
+    rest_->start(std::chrono::ceil<std::chrono::milliseconds>(moment - now));
+    return true;
+}
+
+void DataConnection::spend(std::uint64_t bytes) noexcept {
+    budget_bytes_ -= std::min(budget_bytes_, bytes);
 }
 
 proto::Fault DataConnection::handle_frame() {
@@ -175,6 +236,7 @@ proto::Fault DataConnection::on_batch() {
             return proto::Fault::bad_value;
         }
         records = raw;
+        unpacked(batch.payload, batch.raw_length);
     }
     proto::BatchReader reader(records);
     while (!reader.at_end()) {
@@ -184,6 +246,11 @@ proto::Fault DataConnection::on_batch() {
         }
         if (record.kind == proto::RecordKind::file) {
             (compressed ? bytes_.compressed : bytes_.inlined) += record.content.size();
+        }
+        spend(kRecordWork);
+        if (!session_->take(record.path, record.content.size())) {
+            close();
+            return proto::Fault::none;
         }
         const auto problem = session_->store().put(record, worker_.tools().directories);
         if (problem) {
@@ -203,6 +270,11 @@ proto::Fault DataConnection::on_extent() {
     if (begun.fault != proto::Fault::none) {
         return begun.fault;
     }
+    if (begun.is_new && !session_->take(extent.path, extent.file_size)) {
+        session_->store().extent_lost(*begun.file);
+        close();
+        return proto::Fault::none;
+    }
     if (begun.problem) {
         session_->file_failed(extent.path, *begun.problem);
     }
@@ -211,7 +283,7 @@ proto::Fault DataConnection::on_extent() {
     case proto::Encoding::raw:
         state_ = Payload{arriving};
         if (digester_) {
-            digester_->reset();
+            digester_->begin(extent.id);
         }
         break;
     case proto::Encoding::zstd: state_ = Blocks{arriving}; break;
@@ -239,6 +311,7 @@ proto::Fault DataConnection::on_block(Blocks& blocks) {
             return proto::Fault::bad_value;
         }
         content = raw;
+        unpacked(block.payload, block.raw_length);
     }
     if (!blocks.file->dead) {
         if (const int error = write_at(blocks.file->target(), content, blocks.offset); error != 0) {
@@ -275,22 +348,34 @@ void DataConnection::on_lost() {
 
 Step DataConnection::take_bytes(const Payload& payload, std::uint64_t wanted) {
     WorkerTools& tools = worker_.tools();
+    if (!channel_.receives_files()) {
+        return take_decrypted(payload, wanted);
+    }
     if (payload.file->dead) {
-        return tools.receive->discard(socket_.get(), wanted);
+        return tools.receive->discard(channel_.fd(), wanted);
     }
     if (digester_) {
-        return tools.receive_digest.step(socket_.get(), *digester_, wanted);
+        return tools.receive_digest.step(channel_.fd(), *digester_, wanted);
     }
-    return tools.receive->step(socket_.get(), payload.file->target(), payload.offset, wanted);
+    return tools.receive->step(channel_.fd(), payload.file->target(), payload.offset, wanted);
+}
+
+Step DataConnection::take_decrypted(const Payload& payload, std::uint64_t wanted) {
+    ChannelToFile& receive = worker_.tools().receive_decrypted;
+    if (payload.file->dead || session_->store().discards()) {
+        return receive.discard(channel_, wanted, digester_.get());
+    }
+    return receive.step(channel_, payload.file->target(), payload.offset, wanted, digester_.get());
 }
 
 bool DataConnection::move_payload(Payload& payload) {
     const Step step = take_bytes(payload, std::min(payload.remaining, budget_bytes_));
     (step.zero_copy ? bytes_.zero_copy : bytes_.copied) += step.moved;
-    if (step.moved > 0 && !step.zero_copy && !digester_) {
+    if (step.moved > 0 && !step.zero_copy && !digester_ && channel_.receives_files()) {
         note_fallback(*payload.file);
     }
-    budget_bytes_ -= step.moved;
+    turn_bytes_ += step.moved;
+    spend(step.moved);
     payload.offset += step.moved;
     payload.remaining -= step.moved;
     if (step.status == StepStatus::file_failed) {
@@ -374,6 +459,7 @@ void DataConnection::close() {
     }
     state_ = Ended{};
     poll_.wait_for({});
+    next_turn_.cancel();
     worker_.charge_now(*session_);
     if (joined_) {
         session_->connection_ended(number_);
@@ -383,6 +469,7 @@ void DataConnection::close() {
 
 void DataConnection::protocol_fault(proto::Fault fault) {
     if (fault == proto::Fault::corrupted) { // by whatever lies between: not the sender's doing
+        session_->note_damage(true);
         on_lost();
         return;
     }

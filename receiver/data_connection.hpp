@@ -8,9 +8,9 @@
 // acknowledged. Only bytes that break the protocol end the session.
 #pragma once
 
-#include "common/digest.hpp"
+#include "common/channel.hpp"
+#include "common/data_keys.hpp"
 #include "common/loop.hpp"
-#include "common/unique_fd.hpp"
 #include "proto/frame_reader.hpp"
 #include "receiver/session.hpp"
 #include "receiver/worker.hpp"
@@ -23,9 +23,10 @@ namespace sluice {
 
 class DataConnection final : public Connection {
 public:
-    // `number`: as the sender calls it. The worker expects the connection.
-    DataConnection(Worker& worker, std::shared_ptr<Session> session, UniqueFd socket,
-                   std::uint32_t number);
+    // `number`: as the sender calls it. `code`: of the session for it (Session::frame_code), which
+    // has checked the Join. The worker expects the connection.
+    DataConnection(Worker& worker, std::shared_ptr<Session> session, Channel channel,
+                   std::uint32_t number, proto::FrameCode code);
     ~DataConnection() override;
 
 private:
@@ -54,7 +55,14 @@ private:
     void on_lost(); // or ended
 
     void pump();
+    // `packed` has become so many bytes.
+    void unpacked(proto::ByteView packed, std::size_t bytes);
+    // False: the moment has passed already.
+    [[nodiscard]] bool rest_until(UnpackPace::Clock::time_point moment);
+    // Of the turn's budget.
+    void spend(std::uint64_t bytes) noexcept;
     [[nodiscard]] Step take_bytes(const Payload& payload, std::uint64_t wanted);
+    [[nodiscard]] Step take_decrypted(const Payload& payload, std::uint64_t wanted);
     // The socket is empty, and so many bytes of a frame or payload are yet to come.
     void await_bytes(std::uint64_t missing);
     void note_fallback(const LargeFile& file); // for -v
@@ -68,20 +76,25 @@ private:
 
     Worker& worker_;
     std::shared_ptr<Session> session_;
-    UniqueFd socket_;
+    Channel channel_;
     const std::uint32_t number_;
     proto::FrameReader reader_;
     std::variant<AwaitFrame, Payload, Blocks, Ended> state_;
     std::uint64_t budget_bytes_ = 0; // left in this turn
+    std::uint64_t turn_bytes_ = 0;   // received in this turn
     std::uint64_t received_ = 0;     // in earlier turns
     PathBytes bytes_;                // of this turn
     std::size_t low_water_mark_ = 1; // of the socket
+    // What was unpacked last was so much that nothing more is read before.
+    UnpackPace::Clock::time_point resume_at_ = UnpackPace::Clock::time_point::min();
     bool joined_ = false;
     bool closed_ = false;
     bool fallback_noted_ = false;
     // Of the bytes of the present payload, where they have to be hashed as they come; else null.
-    std::unique_ptr<Digester> digester_;
+    std::unique_ptr<PayloadDigester> digester_;
     Poll poll_;
+    NextTurn next_turn_;          // for what the channel holds already
+    std::unique_ptr<Timer> rest_; // made when it is needed, which is rare
 };
 
 } // namespace sluice

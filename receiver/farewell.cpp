@@ -6,6 +6,7 @@
 #include <array>
 #include <cerrno>
 #include <chrono>
+#include <span>
 #include <sys/socket.h>
 #include <utility>
 
@@ -18,17 +19,19 @@ constexpr int kReadsPerTurn = 64;
 
 } // namespace
 
-Farewell::Farewell(Loop& loop, UniqueFd socket, const proto::Bytes& last_bytes,
+Farewell::Farewell(Loop& loop, Channel channel, const proto::Bytes& last_bytes,
                    std::function<void(Farewell*)> done)
-    : socket_(std::move(socket)), done_(std::move(done)),
-      poll_(loop, socket_.get(), [this](Readiness) { drain(); }),
+    : channel_(std::move(channel)), done_(std::move(done)),
+      poll_(loop, channel_.fd(), [this](Readiness) { drain(); }),
       timer_(loop, [this] { finish(); }) {
-    if (!last_bytes.empty()) {
-        count_system_call();
-        static_cast<void>(::send(socket_.get(), last_bytes.data(), last_bytes.size(),
-                                 MSG_NOSIGNAL | MSG_DONTWAIT));
+    for (std::span<const std::byte> rest = last_bytes; !rest.empty();) {
+        const ssize_t sent = channel_.send(rest);
+        if (sent <= 0) {
+            break;
+        }
+        rest = rest.subspan(static_cast<std::size_t>(sent));
     }
-    ::shutdown(socket_.get(), SHUT_WR);
+    ::shutdown(channel_.fd(), SHUT_WR);
     poll_.wait_for({true, false});
     timer_.start(kPatience);
 }
@@ -39,7 +42,7 @@ void Farewell::drain() {
     std::array<std::byte, 16'384> dropped;
     for (int reads = 0; reads < kReadsPerTurn; ++reads) {
         count_system_call();
-        const ssize_t got = ::recv(socket_.get(), dropped.data(), dropped.size(), MSG_DONTWAIT);
+        const ssize_t got = ::recv(channel_.fd(), dropped.data(), dropped.size(), MSG_DONTWAIT);
         if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR)) {
             finish();
             return;

@@ -5,9 +5,9 @@
 // what still comes is dropped for a moment until the peer closes.
 #pragma once
 
+#include "common/channel.hpp"
 #include "common/loop.hpp"
 #include "common/result.hpp"
-#include "common/unique_fd.hpp"
 #include "receiver/worker.hpp"
 
 #include <functional>
@@ -19,7 +19,7 @@ class Farewell final : public Connection {
 public:
     // Sends `last_bytes` (cut off where the socket takes no more), then drops input until the peer
     // closes or two seconds have passed; then calls `done` once. The loop's thread only.
-    Farewell(Loop& loop, UniqueFd socket, const proto::Bytes& last_bytes,
+    Farewell(Loop& loop, Channel channel, const proto::Bytes& last_bytes,
              std::function<void(Farewell*)> done);
     ~Farewell() override;
 
@@ -27,7 +27,7 @@ private:
     void drain();
     void finish();
 
-    UniqueFd socket_;
+    Channel channel_;
     std::function<void(Farewell*)> done_;
     Poll poll_;
     Timer timer_;

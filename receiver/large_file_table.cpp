@@ -11,6 +11,8 @@ namespace {
 constexpr std::size_t kMaxAborted = 65'536;
 // Pieces of one file that may be apart: each takes memory. In order, one stream makes one piece.
 constexpr std::size_t kMaxPieces = 4096;
+// The same of all files of a session together: 64 of each, where as many are open as may be.
+constexpr std::size_t kMaxPiecesInAll = 65'536;
 
 bool same_file(const LargeFile& file, const proto::Extent& extent) {
     return file.size == extent.file_size && file.path == extent.path &&
@@ -27,7 +29,7 @@ Storage::BegunExtent LargeFileTable::begin(const proto::Extent& extent, const Op
         if (!same_file(file, extent)) {
             return {nullptr, proto::Fault::bad_value};
         }
-        if (file.received.pieces() >= kMaxPieces) {
+        if (file.received.pieces() >= kMaxPieces || pieces_ >= kMaxPiecesInAll) {
             return {nullptr, proto::Fault::limit_exceeded};
         }
         ++file.writers;
@@ -39,11 +41,13 @@ Storage::BegunExtent LargeFileTable::begin(const proto::Extent& extent, const Op
     LargeFile& file =
         *files_.emplace(extent.file_id, std::make_unique<LargeFile>(extent)).first->second;
     Storage::BegunExtent begun{&file};
+    begun.is_new = true;
     if (aborted_.count(file.id) != 0) {
         file.dead = file.aborted = true;
     } else {
         begun.problem = open(file);
         file.dead = begun.problem.has_value();
+        pieces_ += file.received.pieces(); // that an earlier session has left
     }
     ++file.writers;
     return begun;
@@ -53,7 +57,9 @@ std::unique_ptr<LargeFile> LargeFileTable::done(LargeFile& file, std::uint64_t o
                                                 std::uint64_t length,
                                                 const std::function<void()>& note) {
     const std::scoped_lock lock(mutex_);
+    pieces_ -= file.received.pieces();
     file.received.add(offset, offset + length);
+    pieces_ += file.received.pieces();
     --file.writers;
     if (note) {
         note();
@@ -74,9 +80,7 @@ std::unique_ptr<LargeFile> LargeFileTable::end(std::uint64_t id) {
         !(known->second->dead || known->second->received.covers(known->second->size))) {
         return nullptr;
     }
-    std::unique_ptr<LargeFile> file = std::move(known->second);
-    files_.erase(known);
-    return file;
+    return take(known);
 }
 
 proto::Fault LargeFileTable::abort(std::uint64_t id, std::unique_ptr<LargeFile>& over) {
@@ -108,7 +112,12 @@ std::unique_ptr<LargeFile> LargeFileTable::take_if_over(std::uint64_t id) {
     if (known == files_.end() || !known->second->aborted || known->second->writers != 0) {
         return nullptr;
     }
+    return take(known);
+}
+
+std::unique_ptr<LargeFile> LargeFileTable::take(Files::iterator known) {
     std::unique_ptr<LargeFile> file = std::move(known->second);
+    pieces_ -= file->received.pieces();
     files_.erase(known);
     return file;
 }

@@ -41,10 +41,13 @@ public:
     void clear();
 
 private:
+    using Files = std::unordered_map<std::uint64_t, std::unique_ptr<LargeFile>>;
     [[nodiscard]] std::unique_ptr<LargeFile> take_if_over(std::uint64_t id);
+    [[nodiscard]] std::unique_ptr<LargeFile> take(Files::iterator known);
 
     mutable std::mutex mutex_; // guards what follows
-    std::unordered_map<std::uint64_t, std::unique_ptr<LargeFile>> files_;
+    Files files_;
+    std::size_t pieces_ = 0; // of what has been received of all files_
     // Ids that were aborted, and of which extents may still come.
     std::unordered_set<std::uint64_t> aborted_;
 };

@@ -2,14 +2,23 @@
 #pragma once
 
 #include "common/net.hpp"
+#include "common/security.hpp"
+#include "common/tls.hpp"
 #include "common/zero_copy.hpp"
+#include "receiver/session_limits.hpp"
 
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 
 namespace sluice {
+
+class KeyRing; // receiver/key_ring.hpp
+
+// automatic: what the kernel has.
+enum class SandboxMode : unsigned char { automatic, required, off };
 
 struct ReceiverOptions {
     std::string directory; // everything lands below it; must exist
@@ -17,9 +26,20 @@ struct ReceiverOptions {
     std::string listen_address = "127.0.0.1";
     std::uint16_t port = kDefaultPort; // 0: any free one
     bool once = false;                 // serve one session, then stop with its result
-    bool insecure = false;             // allow an address other than loopback
+    // Allow an address other than loopback although anybody may come in.
+    bool insecure = false;
+    // Who may come in; null: anybody.
+    std::shared_ptr<KeyRing> keys;
+    std::shared_ptr<TlsContext> tls; // for connections that begin with TLS; null: they may not
+    // Senders that offer less are refused. Above `none` there must be keys and a `tls`.
+    Security least_security = Security::none;
     CopyPath receive_path = CopyPath::automatic;
     std::size_t max_sessions = 256;
+    // Connections that have not yet said what they want; fewer where descriptors are few.
+    std::size_t max_pending = 1024;
+    // Those and sessions of one IPv4 address, or of the /64 network of an IPv6 address.
+    std::size_t max_per_address = 1024;
+    SessionLimits session_limits;
     std::uint64_t min_free_bytes = 0; // refuse data that would leave less than this
     std::string digests_file;         // gets the digest of every file received; empty: none
     bool sync = false;                // on the medium before success is reported, also unasked
@@ -31,6 +51,10 @@ struct ReceiverOptions {
     std::chrono::milliseconds handshake_timeout{10'000};
     // How long sessions may go on after the first stop().
     std::chrono::milliseconds stop_grace{5'000};
+    // What start() does to the whole process, for good (receiver/sandbox.hpp, privileges.hpp); a
+    // library is not to do that unasked.
+    SandboxMode sandbox = SandboxMode::off;
+    std::string user; // to become, after listening; empty: none
 };
 
 } // namespace sluice

@@ -4,21 +4,26 @@
 #include "common/loop.hpp"
 #include "common/text.hpp"
 #include "common/unique_fd.hpp"
+#include "receiver/admission.hpp"
+#include "receiver/backlog.hpp"
+#include "receiver/confinement.hpp"
 #include "receiver/control_connection.hpp"
 #include "receiver/data_connection.hpp"
 #include "receiver/discarder.hpp"
 #include "receiver/janitor.hpp"
-#include "receiver/lobby.hpp"
+#include "receiver/key_rights.hpp"
+#include "receiver/listener.hpp"
+#include "receiver/principal.hpp"
 #include "receiver/store.hpp"
 
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <fmt/format.h>
-#include <map>
 #include <optional>
 #include <string>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <system_error>
 #include <thread>
 #include <utility>
@@ -31,16 +36,16 @@ namespace {
 // More workers than cores: some are waiting for the disk.
 constexpr unsigned kMinWorkers = 2;
 constexpr unsigned kMaxWorkers = 16;
-// Connections accepted in one turn.
-constexpr int kAcceptsPerTurn = 64;
-// After running out of descriptors: the listener would be readable all the time.
-constexpr std::chrono::milliseconds kAcceptPause{100};
 // Sessions that open, publish or wait for the disk at the same time.
 constexpr unsigned kChoreThreads = 4;
 // Hashing one stream of 3 GB/s takes a third of a core.
 constexpr unsigned kMaxHashThreads = 4;
 // Leftovers that have become too old are looked for at the end of a session, at most so often.
 constexpr std::chrono::hours kSweepInterval{1};
+// Files of one session that could not be stored and are named in the log; the others are counted.
+constexpr std::uint64_t kMaxToldFailures = 1'000;
+// Files whose digests wait to be shown by an observer that may be slow.
+constexpr std::size_t kMaxListedFiles = 1'024;
 // With --once: how much longer than a sender tries to come back it is waited for.
 constexpr std::chrono::milliseconds kReturnMargin{1'000};
 
@@ -57,36 +62,36 @@ proto::Token random_token() {
 // refer to everything before them.
 struct Receiver::Impl {
     Impl(ReceiverOptions receiver_options, ReceiverObserver& receiver_observer)
-        : options(std::move(receiver_options)), observer(receiver_observer) {}
+        : options(std::move(receiver_options)), observer(receiver_observer),
+          gate(options.keys, options.least_security) {}
     ~Impl() {
         for (const auto& worker : workers) {
             worker->stop();
         }
+        listed.close();
         chores.reset();
         hashing.reset();
-        waiting.clear();
         sessions.clear();
         // One thread is left from here on: what libuv closes, no other thread opens anew.
         janitor.stop();
     }
 
     Status open_directory();
-    Result<std::unique_ptr<Storage>> open_storage(std::uint64_t serial,
+    Result<std::unique_ptr<Storage>> open_storage(const Session& session,
                                                   const proto::Open& request) const;
-    void accept_all();
-    Status admit(UniqueFd& socket, proto::Role role, proto::FrameType type, proto::ByteView body);
-    Status admit_control(UniqueFd& socket, proto::ByteView body);
-    void start_session(const proto::Token& run, UniqueFd socket, proto::Bytes body);
-    Status admit_data(UniqueFd& socket, proto::ByteView body);
-    [[nodiscard]] std::shared_ptr<Session> find_session(const proto::Token& token) const;
+    void start_session(PendingSession request);
+    void join_session(std::shared_ptr<Session> session, Channel channel, const proto::Join& join,
+                      proto::FrameCode code);
     void session_ended(const std::shared_ptr<Session>& session, const SessionReport& report);
     void forget_directories(std::uint64_t serial) const;
     void start_successor(std::uint64_t serial);
     void finish_once(const SessionReport& report);
     void dispose(std::unique_ptr<Storage> store, bool keep);
     void sweep_if_due();
+    void reload_keys();
     void on_stop();
     void abandon_sessions();
+    [[nodiscard]] std::size_t max_pending() const;
     Worker& worker_for(const Session& session, unsigned stream) {
         return *workers[(session.serial() + stream) % workers.size()];
     }
@@ -95,24 +100,17 @@ struct Receiver::Impl {
 
     const ReceiverOptions options;
     ReceiverObserver& observer;
+    const Gate gate;
     ReceiverRoot root;
     std::optional<DigestFile> digests;
     Janitor janitor;
     Loop loop;
     UniqueFd listener;
-    std::string address; // of the listener
-    std::unique_ptr<Poll> listener_poll;
-    std::unique_ptr<Timer> timer;        // pause of the listener, then grace of the sessions
+    std::string address;                 // of the listener
+    std::unique_ptr<Timer> grace_timer;  // of the sessions
     std::unique_ptr<Timer> return_timer; // of a sender that lost its connection, with --once
-    std::unique_ptr<Lobby> lobby;
-    std::map<std::uint64_t, std::shared_ptr<Session>> sessions; // by serial number
-    // Sessions that take the place of one of the same run, which has to let go of its files first.
-    struct Successor {
-        proto::Token run;
-        UniqueFd socket;
-        proto::Bytes body;
-    };
-    std::map<std::uint64_t, Successor> waiting; // by the serial number of the one that ends
+    std::unique_ptr<Admission> admission;
+    SessionTable sessions;
     std::chrono::steady_clock::time_point last_sweep = std::chrono::steady_clock::now();
     std::uint64_t last_serial = 0;
     bool stopping = false;
@@ -120,6 +118,8 @@ struct Receiver::Impl {
     std::unique_ptr<JobPool> hashing = std::make_unique<JobPool>(
         std::clamp(std::thread::hardware_concurrency() / 2, 1U, kMaxHashThreads));
     std::unique_ptr<JobPool> chores = std::make_unique<JobPool>(kChoreThreads);
+    UnpackPace pace;
+    Backlog listed{kMaxListedFiles}; // on their way to the observer
     std::vector<std::unique_ptr<Worker>> workers;
 };
 
@@ -128,41 +128,23 @@ Receiver::Receiver(ReceiverOptions options, ReceiverObserver& observer)
 
 Receiver::~Receiver() = default;
 
-Status Receiver::start() {
+Status Receiver::start(UniqueFd inherited) {
     Impl& impl = *impl_;
-    Result<bool> loopback = is_loopback(impl.options.listen_address);
-    if (!loopback) {
-        return std::move(loopback).error();
-    }
-    if (!*loopback && !impl.options.insecure) {
-        return Error{ErrorKind::refused,
-                     fmt::format("refusing to listen on {}: anyone who can reach it could {}; pass "
-                                 "--insecure if the network is trusted",
-                                 escape(impl.options.listen_address),
-                                 impl.options.discard
-                                     ? std::string("send to it")
-                                     : "write into " + escape(impl.options.directory))};
-    }
     raise_descriptor_limit();
-    if (!impl.options.discard) {
-        if (Status opened = impl.open_directory(); !opened) {
-            return opened;
-        }
-    }
-    Result<UniqueFd> listener = listen_tcp(impl.options.listen_address, impl.options.port);
+    Result<UniqueFd> listener = open_listener(impl.options, std::move(inherited));
     if (!listener) {
         return std::move(listener).error();
     }
     impl.listener = std::move(*listener);
     impl.address = local_address(impl.listener.get());
-    if (impl.address == "?") { // nobody could find a port that the system chose
-        return system_error(ErrorKind::network, "cannot find out the address listened on", errno);
+    if (Status opened = impl.open_directory(); !opened) {
+        return opened;
     }
     const unsigned workers =
         std::clamp(std::thread::hardware_concurrency(), kMinWorkers, kMaxWorkers);
     try {
         for (unsigned count = 0; count < workers; ++count) {
-            impl.workers.push_back(std::make_unique<Worker>(impl.options.receive_path));
+            impl.workers.push_back(std::make_unique<Worker>(impl.options.receive_path, impl.pace));
         }
     } catch (const std::system_error& error) { // what std::thread throws
         return system_error(ErrorKind::file_io, "cannot start a thread", error.code().value());
@@ -170,18 +152,17 @@ Status Receiver::start() {
     return ok();
 }
 
+// What comes from outside is looked at from within the sandbox only, leftovers included.
 Status Receiver::Impl::open_directory() {
-    Result<ReceiverRoot> opened = open_root(options.directory);
-    if (!opened) {
-        return std::move(opened).error();
+    if (Status dropped = drop_privileges(options); !dropped) {
+        return dropped;
     }
-    root = std::move(*opened);
-    Result<std::size_t> swept = sweep_work_area(root, options.keep_partial);
-    if (!swept) {
-        return std::move(swept).error();
-    }
-    if (*swept > 0) {
-        observer.notice(fmt::format("removed what {} interrupted session(s) had left", *swept));
+    if (!options.discard) {
+        Result<ReceiverRoot> opened = open_root(options.directory);
+        if (!opened) {
+            return std::move(opened).error();
+        }
+        root = std::move(*opened);
     }
     if (!options.digests_file.empty()) {
         Result<DigestFile> list = DigestFile::open(options.digests_file);
@@ -190,17 +171,43 @@ Status Receiver::Impl::open_directory() {
         }
         digests.emplace(std::move(*list));
     }
+    if (Status confined = confine(options, root.fd.get(), observer); !confined) {
+        return confined;
+    }
+    if (options.discard) {
+        return ok();
+    }
+    Result<std::size_t> swept = sweep_work_area(root, options.keep_partial);
+    if (!swept) {
+        return std::move(swept).error();
+    }
+    if (*swept > 0) {
+        observer.notice(fmt::format("removed what {} interrupted session(s) had left", *swept));
+    }
     return ok();
 }
 
-Result<std::unique_ptr<Storage>> Receiver::Impl::open_storage(std::uint64_t serial,
-                                                              const proto::Open& request) const {
+Result<std::unique_ptr<Storage>> Receiver::Impl::open_storage(const Session& session,
+                                                              const proto::Open& asked) const {
+    proto::Open request = asked;
+    StorePolicy policy{options.min_free_bytes, options.sync, options.keep_partial.count() != 0,
+                       digests.has_value()};
+    std::string destination;
+    if (const SharedKey& key = session.key(); key) {
+        Result<std::string> permitted = permitted_destination(*key, asked);
+        if (!permitted) {
+            return std::move(permitted).error();
+        }
+        destination = std::move(*permitted);
+        request.destination = destination;
+        policy.reveal = key->rights.may_probe;
+        policy.resume = policy.resume && policy.reveal; // what is kept shows in what is asked for
+        policy.holder = to_hex(key->identity);
+    }
     if (options.discard) {
         return Discarder::open(request);
     }
-    const StorePolicy policy{options.min_free_bytes, options.sync,
-                             options.keep_partial.count() != 0, digests.has_value()};
-    Result<std::unique_ptr<Store>> store = Store::open(root, serial, request, policy);
+    Result<std::unique_ptr<Store>> store = Store::open(root, session.serial(), request, policy);
     if (!store) {
         return std::move(store).error();
     }
@@ -215,95 +222,75 @@ ExitCode Receiver::run(bool handle_signals) {
             signals.push_back(
                 std::make_unique<SignalWatcher>(impl.loop, number, [&impl] { impl.on_stop(); }));
         }
-    }
-    impl.lobby = std::make_unique<Lobby>(
-        impl.loop, impl.options.handshake_timeout,
-        [&impl](UniqueFd& socket, proto::Role role, proto::FrameType type, proto::ByteView body) {
-            return impl.admit(socket, role, type, body);
-        });
-    impl.timer = std::make_unique<Timer>(impl.loop, [&impl] {
-        if (impl.stopping) {
-            impl.abandon_sessions();
-        } else {
-            impl.listener_poll->wait_for({true, false});
+        if (impl.options.keys) { // without keys it ends the program, as ever
+            signals.push_back(std::make_unique<SignalWatcher>(impl.loop, SIGHUP,
+                                                              [&impl] { impl.reload_keys(); }));
         }
-    });
+    }
+    impl.grace_timer = std::make_unique<Timer>(impl.loop, [&impl] { impl.abandon_sessions(); });
     impl.return_timer = std::make_unique<Timer>(impl.loop, [&impl] { impl.loop.stop(); });
-    impl.listener_poll = std::make_unique<Poll>(impl.loop, impl.listener.get(),
-                                                [&impl](Readiness) { impl.accept_all(); });
-    impl.listener_poll->wait_for({true, false});
+    impl.admission = std::make_unique<Admission>(
+        impl.loop, impl.listener.get(), impl.sessions,
+        AdmissionLimits{
+            impl.options.max_sessions,
+            {impl.options.handshake_timeout, impl.max_pending(), impl.options.max_per_address}},
+        ConnectionPolicy{impl.options.tls, impl.options.least_security}, impl.gate,
+        Admission::Callbacks{
+            [&impl](PendingSession request) { impl.start_session(std::move(request)); },
+            [&impl](std::shared_ptr<Session> session, Channel channel, const proto::Join& join,
+                    proto::FrameCode code) {
+                impl.join_session(std::move(session), std::move(channel), join, std::move(code));
+            },
+            [&impl](const Refusals& refusals) { impl.observer.refused(refusals); }});
     impl.observer.listening(impl.address, impl.options.discard);
     impl.loop.run();
-    impl.listener_poll.reset();
-    impl.timer.reset();
+    impl.admission.reset();
+    impl.grace_timer.reset();
     impl.return_timer.reset();
-    impl.lobby.reset();
     return impl.result;
+}
+
+// Strangers take no descriptors that sessions need.
+std::size_t Receiver::Impl::max_pending() const {
+    constexpr rlim_t kPart = 4;
+    rlimit limit{};
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) {
+        return options.max_pending;
+    }
+    return std::clamp<std::size_t>(limit.rlim_cur / kPart, 1, options.max_pending);
 }
 
 void Receiver::stop() {
     impl_->loop.post([this] { impl_->on_stop(); });
 }
 
-void Receiver::Impl::accept_all() {
-    for (int count = 0; count < kAcceptsPerTurn; ++count) {
-        Result<UniqueFd> socket = accept_tcp(listener.get());
-        if (socket) {
-            lobby->enter(std::move(*socket));
-            continue;
-        }
-        const int error = socket.error().error_number;
-        if (error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM) {
-            observer.notice(socket.error().message);
-            listener_poll->wait_for({});
-            timer->start(kAcceptPause);
-        }
-        if (error != ECONNABORTED && error != EINTR) {
-            return;
-        }
-    }
+void Receiver::reload_keys() {
+    impl_->loop.post([this] { impl_->reload_keys(); });
 }
 
-Status Receiver::Impl::admit(UniqueFd& socket, proto::Role role, proto::FrameType type,
-                             proto::ByteView body) {
-    if (stopping) {
-        return Error{ErrorKind::refused, "the receiver is shutting down"};
+void Receiver::Impl::reload_keys() {
+    if (!options.keys) {
+        return;
     }
-    if (role == proto::Role::control && type == proto::FrameType::open) {
-        return admit_control(socket, body);
+    if (const Status loaded = options.keys->reload(); !loaded) {
+        observer.notice(fmt::format("the keys stay as they were: {}", loaded.error().message));
+        return;
     }
-    if (role == proto::Role::data && type == proto::FrameType::join) {
-        return admit_data(socket, body);
-    }
-    return Error{ErrorKind::protocol, std::string(proto::describe(proto::Fault::misplaced_frame))};
+    observer.notice(fmt::format("{} key(s) read again from {}", options.keys->size(),
+                                escape(options.keys->file())));
+    sessions.fail_keys([this](const SharedKey& key) { return gate.is_revoked(key); },
+                       Gate::revocation());
 }
 
-Status Receiver::Impl::admit_control(UniqueFd& socket, proto::ByteView body) {
-    proto::Open request; // what is wrong with it, the session will say
-    const bool named = proto::decode(body, request) == proto::Fault::none;
-    const proto::Token run = named ? request.run : proto::Token{};
-    proto::Bytes copy(body.begin(), body.end());
-    for (const auto& [serial, session] : sessions) {
-        if (named && run != proto::Token{} && session->run() == run) { // zero names no run
-            // Its sender has noticed before we did that the connection was lost.
-            session->fail({ErrorKind::network, "the sender has come back on another connection"});
-            waiting[serial] = {run, std::move(socket), std::move(copy)};
-            return ok();
-        }
-    }
-    if (sessions.size() >= options.max_sessions) {
-        return Error{ErrorKind::refused,
-                     fmt::format("the receiver is busy: {} sessions, its limit (--max-sessions)",
-                                 sessions.size())};
-    }
-    start_session(run, std::move(socket), std::move(copy));
-    return ok();
-}
-
-void Receiver::Impl::start_session(const proto::Token& run, UniqueFd socket, proto::Bytes body) {
+void Receiver::Impl::start_session(PendingSession request) {
     return_timer->stop();
-    auto session = std::make_shared<Session>(++last_serial, random_token(), run,
-                                             peer_address(socket.get()), *hashing);
+    SessionLimits limits = options.session_limits;
+    if (request.key) {
+        limits = limited_by(limits, request.key->rights);
+    }
+    auto session = std::make_shared<Session>(++last_serial, random_token(), request.run,
+                                             peer_address(request.channel.fd()), *hashing,
+                                             request.key, limits);
     session->set_disposer(
         [this, serial = session->serial()](std::unique_ptr<Storage> store, bool keep) {
             dispose(std::move(store), keep);
@@ -312,22 +299,28 @@ void Receiver::Impl::start_session(const proto::Token& run, UniqueFd socket, pro
                 start_successor(serial);
             });
         });
-    sessions.emplace(session->serial(), session);
-    observer.session_started(session->serial(), session->peer());
+    sessions.add(session, request.network);
+    observer.session_started(session->serial(), session->peer(), session->report().key);
 
     // std::function wants to copy what it holds.
-    auto handed_over = std::make_shared<UniqueFd>(std::move(socket));
+    auto handed_over = std::make_shared<Channel>(std::move(request.channel));
     Worker& worker = worker_for(*session, 0);
-    worker.post([this, session, handed_over, &worker, request = std::move(body)] {
+    worker.post([this, session, handed_over, &worker, body = std::move(request.body)] {
         ControlConnection::Callbacks callbacks;
-        callbacks.file_failed = [this, serial = session->serial()](const FailedFile& failed) {
-            loop.post([this, serial, failed] {
-                observer.file_failed(serial, escape(failed.path), failed.problem.text);
-            });
+        auto told = std::make_shared<std::uint64_t>(0); // failed files, one by one
+        callbacks.file_failed = [this, told, serial = session->serial()](const FailedFile& failed) {
+            if (*told < kMaxToldFailures) {
+                ++*told;
+                loop.post([this, serial, failed] {
+                    observer.file_failed(serial, escape(failed.path), failed.problem.text);
+                });
+            }
         };
         if (observer.wants_listed_files()) {
             callbacks.file_listed = [this, serial = session->serial()](const ListedFile& file) {
+                listed.enter();
                 loop.post([this, serial, file] {
+                    listed.leave();
                     observer.file_listed(serial, escape(file.path), file.size, to_hex(file.digest));
                 });
             };
@@ -335,19 +328,20 @@ void Receiver::Impl::start_session(const proto::Token& run, UniqueFd socket, pro
         callbacks.notice = [this](const std::string& line) {
             loop.post([this, line] { observer.notice(line); });
         };
-        callbacks.ended = [this, session](const SessionReport& report) {
+        callbacks.ended = [this, told, session](SessionReport report) {
+            report.failed_untold = *told < kMaxToldFailures ? 0 : report.failed - *told;
             loop.post([this, session, report] { session_ended(session, report); });
         };
         const ControlConnection::Settings settings{
-            [this](std::uint64_t serial, const proto::Open& open) {
-                return open_storage(serial, open);
+            [this](const Session& opened, const proto::Open& open) {
+                return open_storage(opened, open);
             },
             options.timeout, *chores, digests ? &*digests : nullptr};
         auto connection = std::make_unique<ControlConnection>(
             worker, session, std::move(*handed_over), settings, std::move(callbacks));
         ControlConnection& control = *connection;
         worker.add(std::move(connection));
-        control.open(request);
+        control.open(body);
     });
 }
 
@@ -364,47 +358,24 @@ Worker& Receiver::Impl::worker_for_data(const Session& session, unsigned stream)
     return *chosen;
 }
 
-Status Receiver::Impl::admit_data(UniqueFd& socket, proto::ByteView body) {
-    proto::Join join;
-    if (const auto fault = proto::decode(body, join); fault != proto::Fault::none) {
-        return Error{ErrorKind::protocol, std::string(proto::describe(fault))};
-    }
-    const std::shared_ptr<Session> session = find_session(join.token);
-    if (!session) {
-        return Error{ErrorKind::refused,
-                     std::string(proto::describe(proto::Fault::unknown_session))};
-    }
-    auto handed_over = std::make_shared<UniqueFd>(std::move(socket));
+void Receiver::Impl::join_session(std::shared_ptr<Session> session, Channel channel,
+                                  const proto::Join& join, proto::FrameCode code) {
+    auto handed_over = std::make_shared<Channel>(std::move(channel));
     Worker& worker = worker_for_data(*session, join.stream);
     worker.expect_data_connection();
-    worker.post([session, handed_over, &worker, number = join.connection] {
-        worker.add(
-            std::make_unique<DataConnection>(worker, session, std::move(*handed_over), number));
+    worker.post([session = std::move(session), handed_over, &worker, number = join.connection,
+                 code = std::move(code)] {
+        worker.add(std::make_unique<DataConnection>(worker, session, std::move(*handed_over),
+                                                    number, code));
     });
-    return ok();
-}
-
-// Looks at every byte of every token, so that the time it takes tells nothing about them.
-std::shared_ptr<Session> Receiver::Impl::find_session(const proto::Token& token) const {
-    std::shared_ptr<Session> found;
-    for (const auto& [serial, session] : sessions) {
-        std::byte difference{};
-        for (std::size_t index = 0; index < token.size(); ++index) {
-            difference |= token[index] ^ session->token()[index];
-        }
-        if (difference == std::byte{}) {
-            found = session;
-        }
-    }
-    return found;
 }
 
 void Receiver::Impl::session_ended(const std::shared_ptr<Session>& session,
                                    const SessionReport& report) {
-    sessions.erase(session->serial());
+    sessions.remove(session->serial());
     observer.session_ended(report);
     sweep_if_due();
-    if (options.once && waiting.count(session->serial()) == 0) {
+    if (options.once && !sessions.has_successor(session->serial())) {
         finish_once(report);
     }
     if (stopping && sessions.empty()) {
@@ -433,10 +404,8 @@ void Receiver::Impl::forget_directories(std::uint64_t serial) const {
 }
 
 void Receiver::Impl::start_successor(std::uint64_t serial) {
-    if (const auto next = waiting.find(serial); next != waiting.end()) {
-        Successor successor = std::move(next->second);
-        waiting.erase(next);
-        start_session(successor.run, std::move(successor.socket), std::move(successor.body));
+    if (std::optional<PendingSession> next = sessions.take_successor(serial); next) {
+        start_session(std::move(*next));
     }
 }
 
@@ -470,10 +439,8 @@ void Receiver::Impl::on_stop() {
         return;
     }
     stopping = true;
-    listener_poll->wait_for({});
-    listener_poll.reset();
+    admission.reset();
     listener.reset();
-    lobby->clear();
     if (sessions.empty()) {
         loop.stop();
         return;
@@ -481,14 +448,12 @@ void Receiver::Impl::on_stop() {
     observer.notice(
         fmt::format("stopping: {} session(s) have {} to finish", sessions.size(),
                     format_seconds(static_cast<double>(options.stop_grace.count()) / 1000.0)));
-    timer->start(options.stop_grace);
+    grace_timer->start(options.stop_grace);
 }
 
 void Receiver::Impl::abandon_sessions() {
     result = ExitCode::interrupted;
-    for (const auto& [serial, session] : sessions) {
-        session->fail({ErrorKind::interrupted, "the receiver is shutting down"});
-    }
+    sessions.fail_all({ErrorKind::interrupted, "the receiver is shutting down"});
 }
 
 } // namespace sluice

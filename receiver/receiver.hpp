@@ -4,11 +4,12 @@
 //     if (Status started = receiver.start(); !started) ...
 //     ExitCode code = receiver.run();       // returns after stop(), or after one session
 //
-// start() and run() belong to one thread; stop() may be called from any thread.
+// start() and run() belong to one thread; stop() and reload_keys() may be called from any thread.
 #pragma once
 
 #include "common/exit_code.hpp"
 #include "common/result.hpp"
+#include "common/unique_fd.hpp"
 #include "receiver/options.hpp"
 #include "receiver/report.hpp"
 
@@ -24,9 +25,10 @@ public:
     Receiver(const Receiver&) = delete;
     Receiver& operator=(const Receiver&) = delete;
 
-    // Opens the directory, sweeps what dead receivers left in it, and listens. Kinds: usage,
-    // refused, file_io, network.
-    [[nodiscard]] Status start();
+    // Listens, or takes over `inherited`, a socket that does already; becomes the user and enters
+    // the sandbox that the options ask for; opens the directory and sweeps what dead receivers left
+    // in it. Kinds: usage, refused, file_io, network.
+    [[nodiscard]] Status start(UniqueFd inherited = {});
 
     // Serves. With `handle_signals`, SIGINT and SIGTERM call stop(). Returns done, or, where
     // sessions had to be abandoned, interrupted; with ReceiverOptions::once the session's own
@@ -36,6 +38,10 @@ public:
     // The first call stops listening and lets sessions go on for ReceiverOptions::stop_grace; the
     // second abandons them.
     void stop();
+
+    // Reads the key file again (ReceiverOptions::keys); sessions of keys that are no longer in it
+    // end. With `handle_signals` SIGHUP does this. May be called from any thread.
+    void reload_keys();
 
 private:
     struct Impl;

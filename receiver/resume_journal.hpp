@@ -59,7 +59,7 @@ inline constexpr std::size_t kMaxBootIdBytes = 64;
 // they are sent again.
 inline constexpr std::size_t kMaxPartialFiles = 4096;
 inline constexpr std::size_t kMaxPiecesPerFile = 65536;
-inline constexpr std::size_t kMaxPiecesInAll = std::size_t{1} << 20;
+inline constexpr std::size_t kMaxPiecesInAll = std::size_t{1} << 18;
 
 // A file of which something is there.
 struct PartialFile {

@@ -1,6 +1,7 @@
 #include "receiver/session.hpp"
 
 #include "common/exit_code.hpp"
+#include "common/log.hpp"
 #include "common/text.hpp"
 
 #include <fmt/format.h>
@@ -14,10 +15,13 @@ namespace {
 // Memory for failed files that wait to be told to the sender, one of which may not be listening. It
 // learns the number of all of them anyway.
 constexpr std::size_t kMaxQueuedFailureBytes = std::size_t{4} << 20;
-// Acknowledgements that a sender does not take: each takes memory.
-constexpr std::size_t kMaxWaitingAcks = std::size_t{1} << 20;
+// What a sender is to be told and does not take: 8 bytes of memory each, and 24.
+constexpr std::size_t kMaxWaitingAcks = std::size_t{1} << 18;
+constexpr std::size_t kMaxWaitingAgain = std::size_t{1} << 16;
 // Data connections of one session, all in all: of each the number is remembered.
 constexpr std::size_t kMaxConnections = 65'536;
+
+constexpr const char* kDeaf = "the sender does not read what it is told";
 
 std::size_t memory_of(const FailedFile& failed) {
     return sizeof failed + failed.path.size() + failed.problem.text.size();
@@ -31,8 +35,9 @@ Error sender_error(const proto::ErrorMessage& message) {
 }
 
 Session::Session(std::uint64_t serial, const proto::Token& token, const proto::Token& run,
-                 std::string peer, JobPool& hashing)
-    : serial_(serial), token_(token), run_(run), peer_(std::move(peer)), hashing_(hashing) {}
+                 std::string peer, JobPool& hashing, SharedKey key, const SessionLimits& limits)
+    : serial_(serial), token_(token), run_(run), peer_(std::move(peer)), key_(std::move(key)),
+      hashing_(hashing), quota_(limits) {}
 
 // Only what broke off can be gone on with. After a full disk, say, its room is worth more.
 Session::~Session() {
@@ -48,6 +53,37 @@ Session::~Session() {
 void Session::set_store(std::unique_ptr<Storage> store, bool verify) {
     store_ = std::move(store);
     verify_ = verify;
+}
+
+void Session::sign(const DataKeys& keys) {
+    const std::scoped_lock lock(mutex_);
+    data_keys_ = keys;
+}
+
+bool Session::is_signed() const {
+    const std::scoped_lock lock(mutex_);
+    return data_keys_.has_value();
+}
+
+proto::FrameCode Session::frame_code(std::uint32_t connection) const {
+    const std::scoped_lock lock(mutex_);
+    return data_keys_ ? frame_codes(data_keys_->frames, connection) : proto::FrameCode{};
+}
+
+std::optional<Secret> Session::payload_key() const {
+    const std::scoped_lock lock(mutex_);
+    return data_keys_ ? std::optional(data_keys_->payload) : std::nullopt;
+}
+
+// One line for all of it: whoever lies between may do it very often.
+void Session::note_damage(bool is_frame) {
+    ++damaged_;
+    if (is_frame && is_signed() && !warned_.exchange(true)) {
+        log_warning(fmt::format("session {}: a data connection from {} delivered what its sender "
+                                "has not sent: something on the way damages the data or tampers "
+                                "with them",
+                                serial_, peer_));
+    }
 }
 
 void Session::set_disposer(Dispose dispose) {
@@ -136,7 +172,7 @@ void Session::acknowledge(std::uint64_t id) {
         news = has_news();
     }
     if (too_many) {
-        fail({ErrorKind::protocol, "the sender does not read what it is told"});
+        fail({ErrorKind::protocol, kDeaf});
     } else if (news) {
         wake();
     }
@@ -181,7 +217,7 @@ proto::Fault Session::verify(std::uint64_t id, const ArrivedExtent& extent) {
 // On a thread of the pool. The file stays open: an extent is being verified.
 void Session::hash(std::uint64_t id, int file, std::uint64_t offset, std::uint64_t length) {
     const Usage before = thread_usage();
-    const RangeDigest actual = digest_range(file, offset, length);
+    const RangeDigest actual = payload_digest(payload_key(), id, file, offset, length);
     std::optional<Check> complete;
     {
         const std::scoped_lock lock(mutex_);
@@ -241,10 +277,13 @@ void Session::settle(std::uint64_t id, const Check& check) {
             problem->text = fmt::format("cannot read it back: {}", problem->text);
         }
         store_->extent_lost(file);
-    } else if (check.actual->digest == *check.expected) {
-        problem = store_->extent_done(file, check.extent.offset, check.extent.length,
-                                      check.actual->digest);
+    } else if (equal_tags(check.actual->digest, *check.expected)) {
+        // What is kept for a later session must be checked without this one's keys.
+        problem =
+            store_->extent_done(file, check.extent.offset, check.extent.length,
+                                is_signed() ? std::nullopt : std::optional(check.actual->digest));
     } else {
+        note_damage(false);
         again = !file.dead; // of a dead file nobody wants anything
         store_->extent_lost(file);
     }
@@ -255,18 +294,30 @@ void Session::settle(std::uint64_t id, const Check& check) {
         acknowledge(id);
     }
     bool news = false;
+    bool too_many = false;
     {
         const std::scoped_lock lock(mutex_);
         if (again) {
             news_.again.push_back({id, check.actual->digest});
+            too_many = news_.again.size() > kMaxWaitingAgain;
             news = has_news();
         }
         --connections_[check.extent.connection].unverified;
         news = forget_if_over(check.extent.connection) || news;
     }
-    if (news) {
+    if (too_many) {
+        fail({ErrorKind::protocol, kDeaf});
+    } else if (news) {
         wake();
     }
+}
+
+bool Session::take(std::string_view path, std::uint64_t bytes) {
+    std::optional<Error> too_much = quota_.take(path, bytes);
+    if (too_much) {
+        fail(std::move(*too_much));
+    }
+    return !too_much;
 }
 
 void Session::fail(Error error) {
@@ -348,16 +399,54 @@ void Session::shut_connections_down() {
     }
 }
 
-void Session::count_bytes(const PathBytes& bytes) noexcept {
+void Session::count_bytes(std::uint32_t number, const PathBytes& bytes,
+                          std::uint64_t progress_bytes, bool under_way) noexcept {
     const std::scoped_lock lock(mutex_);
     bytes_ += bytes;
+    if (const auto found = connections_.find(number); found != connections_.end()) {
+        DataLink& link = found->second;
+        link.window_bytes += progress_bytes;
+        if (std::exchange(link.under_way, under_way) != under_way) {
+            link.window_began.reset();
+        }
+    }
+}
+
+void Session::end_slow_connections(std::chrono::steady_clock::time_point now,
+                                   std::chrono::milliseconds window) {
+    const auto least = static_cast<std::uint64_t>(static_cast<double>(limits().min_rate) *
+                                                  std::chrono::duration<double>(window).count());
+    const std::scoped_lock lock(mutex_);
+    for (auto& [number, link] : connections_) {
+        if (!link.under_way || link.socket < 0) {
+            continue;
+        }
+        if (link.window_began && now - *link.window_began < window) {
+            continue;
+        }
+        if (link.window_began && link.window_bytes < least) {
+            // Its worker sees the end of the stream; the sender is told, and may send it again.
+            ::shutdown(link.socket, SHUT_RDWR);
+            log_verbose(fmt::format("session {}: data connection {} is too slow: {} in {} "
+                                    "(--min-rate)",
+                                    serial_, number, format_bytes(link.window_bytes),
+                                    format_seconds(std::chrono::duration<double>(window).count())));
+        }
+        link.window_began = now;
+        link.window_bytes = 0;
+    }
 }
 
 SessionReport Session::report() const {
     SessionReport report;
     report.serial = serial_;
     report.peer = peer_;
+    report.key = key_ ? key_->name : std::string{};
+    if (key_) {
+        report.security = is_signed() ? Security::signed_data : Security::tls;
+    }
     report.failed = failed_.load();
+    report.damaged = damaged_.load();
     report.usage = usage_.load();
     report.seconds =
         std::chrono::duration<double>(std::chrono::steady_clock::now() - started_).count();

@@ -5,11 +5,14 @@
 // be told leaves it here and wakes the control connection on its own worker.
 #pragma once
 
+#include "common/data_keys.hpp"
 #include "common/digest.hpp"
 #include "common/job_pool.hpp"
+#include "common/tls.hpp"
 #include "common/usage.hpp"
 #include "proto/messages.hpp"
 #include "receiver/report.hpp"
+#include "receiver/session_limits.hpp"
 #include "receiver/storage.hpp"
 
 #include <atomic>
@@ -39,9 +42,11 @@ struct FailedFile {
 
 class Session : public std::enable_shared_from_this<Session> {
 public:
-    // `hashing` is borrowed, and stopped before anything that a session refers to goes away.
+    // `hashing` is borrowed, and stopped before anything that a session refers to goes away. `key`:
+    // who opened it; null: nobody had to say.
     Session(std::uint64_t serial, const proto::Token& token, const proto::Token& run,
-            std::string peer, JobPool& hashing);
+            std::string peer, JobPool& hashing, SharedKey key = nullptr,
+            const SessionLimits& limits = {});
     ~Session();
     Session(const Session&) = delete;
     Session& operator=(const Session&) = delete;
@@ -50,6 +55,7 @@ public:
     [[nodiscard]] const proto::Token& token() const noexcept { return token_; }
     [[nodiscard]] const proto::Token& run() const noexcept { return run_; }
     [[nodiscard]] const std::string& peer() const noexcept { return peer_; }
+    [[nodiscard]] const SharedKey& key() const noexcept { return key_; }
 
     // The control connection's part, before any data connection may join.
     void set_store(std::unique_ptr<Storage> store, bool verify);
@@ -62,6 +68,18 @@ public:
     // Called, on any thread, when there is news for the control connection. There may be some
     // already.
     void set_waker(std::function<void()> wake);
+
+    // The same, of a session with signed data: before the sender gets the token.
+    void sign(const DataKeys& keys);
+    [[nodiscard]] bool is_signed() const;
+    // What the frames of the data connection must have in place of digests; empty where data are
+    // not signed. Once for each connection.
+    [[nodiscard]] proto::FrameCode frame_code(std::uint32_t connection) const;
+    // What the digests of payloads are made with; none: XXH3-128.
+    [[nodiscard]] std::optional<Secret> payload_key() const;
+    // A frame or a payload does not match its digest. Of a payload the source may be to blame,
+    // which changed while it was read; of a frame never.
+    void note_damage(bool is_frame);
 
     // Data connections, by the number that the sender gave them. Their sockets are shut down when
     // the session ends. False: it takes none (it has ended or is being published, is a dry run, has
@@ -89,6 +107,10 @@ public:
     [[nodiscard]] proto::Fault expect(const proto::Digests& digests);
     [[nodiscard]] bool verifies() const noexcept { return verify_; }
 
+    // One more file, directory or link comes. False: that is too much, and has failed the session.
+    [[nodiscard]] bool take(std::string_view path, std::uint64_t bytes);
+    [[nodiscard]] const SessionLimits& limits() const noexcept { return quota_.limits(); }
+
     // Ends the session; the first reason counts.
     void fail(Error error);
     // A fatal problem fails the session, any other is reported to the sender.
@@ -114,13 +136,24 @@ public:
     void end();
 
     void charge(const Usage& usage) noexcept { usage_.add(usage); }
-    void count_bytes(const PathBytes& bytes) noexcept;
+    // What a data connection has just brought. `progress_bytes` counts towards min_rate;
+    // `under_way`: it is in the middle of a frame or a payload now.
+    void count_bytes(std::uint32_t number, const PathBytes& bytes, std::uint64_t progress_bytes,
+                     bool under_way) noexcept;
+    // Ends the data connections on which a frame or payload has made less than
+    // SessionLimits::min_rate in the last `window`. To be called several times in a window.
+    void end_slow_connections(std::chrono::steady_clock::time_point now,
+                              std::chrono::milliseconds window);
     [[nodiscard]] SessionReport report() const;
 
 private:
     struct DataLink {
         int socket = -1; // -1 once it has ended
         unsigned unverified = 0;
+        // For min_rate: bytes since the window began, in the middle of one frame or payload.
+        bool under_way = false;
+        std::uint64_t window_bytes = 0;
+        std::optional<std::chrono::steady_clock::time_point> window_began = std::nullopt;
     };
     struct Check {
         ArrivedExtent extent;
@@ -139,13 +172,18 @@ private:
     const proto::Token token_;
     const proto::Token run_;
     const std::string peer_;
+    const SharedKey key_;
     JobPool& hashing_;
     const std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
     std::unique_ptr<Storage> store_;
     bool verify_ = false;
+    std::optional<DataKeys> data_keys_; // guarded by mutex_
     Dispose dispose_;
+    SessionQuota quota_;
     SharedUsage usage_;
     std::atomic<std::uint64_t> failed_{0};
+    std::atomic<std::uint64_t> damaged_{0};
+    std::atomic<bool> warned_{false}; // of damage
 
     mutable std::mutex mutex_; // guards everything below
     std::function<void()> wake_;

@@ -82,6 +82,7 @@ public:
         LargeFile* file = nullptr;               // null after a fault
         proto::Fault fault = proto::Fault::none; // it contradicts earlier ones, or a limit
         std::optional<StoreProblem> problem = std::nullopt; // why the file has just died
+        bool is_new = false;                                // the first extent of the file
     };
     [[nodiscard]] virtual BegunExtent begin_extent(const proto::Extent& extent,
                                                    DirectoryCache& directories) = 0;

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <numeric>
 #include <span>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -18,8 +19,10 @@ namespace sluice {
 
 namespace {
 
-// How many top-level names a session remembers; those beyond are not staged.
-constexpr std::size_t kMaxTops = 65'536;
+// Memory for the top-level names that a session remembers; those beyond are not staged.
+constexpr std::size_t kMaxTopBytes = std::size_t{4} << 20;
+// Of each beside its characters: a node of the map, a place in its table.
+constexpr std::size_t kTopOverheadBytes = 96;
 // Free space is looked at once for so many stored bytes.
 constexpr std::uint64_t kSpaceCheckBytes = std::uint64_t{16} << 20;
 
@@ -61,11 +64,12 @@ bool same_time(const timespec& stored, const proto::Timestamp& wanted) noexcept 
 namespace {
 
 // What two sessions must have in common for the second to go on with what the first left: where
-// everything goes, what it is called there, and how it is stored.
-std::string area_key(const proto::Open& request) {
-    std::string text =
-        fmt::format("{}", request.flags & (proto::kOpenPreserve | proto::kOpenSingleFile |
-                                           proto::kOpenPublishByFile));
+// everything goes, what it is called there, how it is stored, and whose it is. (A holder is told
+// from flags by its length.)
+std::string area_key(const proto::Open& request, const std::string& holder) {
+    std::string text = holder.empty() ? std::string{} : holder + '\0';
+    text += fmt::format("{}", request.flags & (proto::kOpenPreserve | proto::kOpenSingleFile |
+                                               proto::kOpenPublishByFile));
     text.append(1, '\0').append(request.destination);
     for (const std::string_view root : request.roots) {
         text.append(1, '\0').append(root);
@@ -78,8 +82,9 @@ std::string area_key(const proto::Open& request) {
 Store::Store(const ReceiverRoot& root, std::uint64_t owner, Target target,
              const proto::Open& request, const StorePolicy& policy)
     : root_(root), owner_(owner), target_(std::move(target)), flags_(request.flags),
-      policy_(policy), roots_(request.roots.begin(), request.roots.end()), key_(area_key(request)),
-      run_(request.run), journal_([this] { return area_directory(); }),
+      policy_(policy), roots_(request.roots.begin(), request.roots.end()),
+      key_(area_key(request, policy.holder)), run_(request.run),
+      journal_([this] { return area_directory(); }),
       durability_(policy.sync || (request.flags & proto::kOpenSync) != 0) {
     if (policy.list_digests && !dry_run()) {
         digests_.emplace([this] { return area_directory(); });
@@ -111,6 +116,10 @@ Result<std::unique_ptr<Store>> Store::open(const ReceiverRoot& root, std::uint64
         store->durability_.note_many();
     }
     store->fresh_roots_ = std::move(fresh);
+    if (!policy.reveal) { // then nothing is asked for, either
+        store->fresh_roots_.resize(request.roots.size());
+        std::iota(store->fresh_roots_.begin(), store->fresh_roots_.end(), std::uint16_t{0});
+    }
     if (const auto problem = store->check_space(kSpaceCheckBytes); problem) {
         return Error{ErrorKind::file_io, problem->text, problem->error_number};
     }
@@ -157,7 +166,8 @@ bool Store::stages(std::string_view top) {
     if (const auto known = tops_.find(name); known != tops_.end()) {
         return known->second;
     }
-    if (tops_.size() >= kMaxTops) {
+    top_bytes_ += name.size() + kTopOverheadBytes;
+    if (top_bytes_ > kMaxTopBytes) {
         return false;
     }
     struct stat status {};
@@ -301,6 +311,7 @@ std::optional<StoreProblem> Store::put_symlink(const proto::Record& record, cons
         std::string_view(present.data(), static_cast<std::size_t>(length)) == target &&
         fstatat(parent, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0 &&
         (!preserves() || same_time(status.st_mtim, record.mtime))) {
+        counts_.symlinks.fetch_add(policy_.reveal ? 0U : 1U, std::memory_order_relaxed);
         return std::nullopt;
     }
     // In the staged tree nobody looks yet; elsewhere, and where it was sent twice, the link is

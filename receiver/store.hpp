@@ -47,6 +47,8 @@ struct StorePolicy {
     bool sync = false;                // on the medium before publish() returns, also unasked
     bool resume = true;               // adopt and leave leftovers
     bool list_digests = false;        // for list_files()
+    bool reveal = true;               // tell what is there already
+    std::string holder{}; // whose leftovers may be adopted; empty: nobody's in particular
 };
 
 class Store final : public Storage {
@@ -181,6 +183,7 @@ private:
 
     std::mutex tops_mutex_;
     std::unordered_map<std::string, bool> tops_; // top-level name: staged?
+    std::size_t top_bytes_ = 0;                  // of memory for them
 
     LargeFileTable files_;
     std::atomic<bool> has_pieces_{false}; // the resume journal says something of this session

@@ -63,6 +63,9 @@ void Store::adopt() {
 
 bool Store::wants(const proto::OfferEntry& offered, DirectoryCache& directories,
                   std::vector<proto::Range>& present) {
+    if (!policy_.reveal) {
+        return true;
+    }
     if ((flags_ & proto::kOpenIgnoreTimes) == 0 && target_.exists()) {
         const std::string path = target_.local_path(offered.path);
         const SplitPath parts = split_path(path);

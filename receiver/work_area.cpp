@@ -166,8 +166,9 @@ Result<ReceiverRoot> open_root(const std::string& path) {
     }
     if (!confinement_available()) {
         return Error{ErrorKind::refused,
-                     "this kernel has no openat2 (Linux 5.6 and later do), without which nothing "
-                     "keeps received names inside the directory"};
+                     "there is no openat2 here, without which nothing keeps received names inside "
+                     "the directory: Linux 5.6 and later have it, unless a filter forbids it, as "
+                     "systemd's RestrictSUIDSGID= does"};
     }
     root.device = status.st_dev;
     root.umask = read_umask();

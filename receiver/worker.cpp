@@ -12,7 +12,8 @@ constexpr std::chrono::milliseconds kChargeInterval{2};
 
 } // namespace
 
-Worker::Worker(CopyPath receive_path) : tools_(receive_path), thread_([this] { loop_.run(); }) {}
+Worker::Worker(CopyPath receive_path, UnpackPace& pace)
+    : tools_(receive_path, pace), thread_([this] { loop_.run(); }) {}
 
 Worker::~Worker() {
     stop();

@@ -3,6 +3,7 @@
 // turn by turn, each with a budget of bytes.
 #pragma once
 
+#include "common/channel_to_file.hpp"
 #include "common/compress.hpp"
 #include "common/loop.hpp"
 #include "common/socket_to_digest.hpp"
@@ -11,6 +12,7 @@
 #include "common/zero_copy.hpp"
 #include "proto/messages.hpp"
 #include "receiver/directory_cache.hpp"
+#include "receiver/unpack_pace.hpp"
 
 #include <atomic>
 #include <chrono>
@@ -33,13 +35,15 @@ public:
 
 // What the connections of one thread share: they use it one after the other.
 struct WorkerTools {
-    explicit WorkerTools(CopyPath receive_path)
-        : path(receive_path), receive(make_socket_to_file(receive_path)),
+    WorkerTools(CopyPath receive_path, UnpackPace& unpack_pace)
+        : path(receive_path), pace(unpack_pace), receive(make_socket_to_file(receive_path)),
           scratch(proto::kMaxBatchBytes) {}
 
     const CopyPath path;
+    UnpackPace& pace; // of all workers
     std::unique_ptr<SocketToFile> receive;
-    SocketToDigest receive_digest; // for what is not kept
+    SocketToDigest receive_digest;   // for what is not kept
+    ChannelToFile receive_decrypted; // for what the kernel cannot move by itself
     Decompressor decompressor;
     std::vector<std::byte> scratch; // what was decompressed last
     DirectoryCache directories{kDirectoryCacheSize};
@@ -51,7 +55,8 @@ struct WorkerTools {
 
 class Worker {
 public:
-    explicit Worker(CopyPath receive_path);
+    // `pace` is borrowed.
+    Worker(CopyPath receive_path, UnpackPace& pace);
     ~Worker();
     Worker(const Worker&) = delete;
     Worker& operator=(const Worker&) = delete;

@@ -46,6 +46,12 @@ cxxopts::Options describe_options() {
          text()->default_value("30"), "TIME")
         ("retry-for", "reconnect for so long once the connection is lost (default: 60), or cannot "
          "be made (0)", text(), "TIME");
+    options.add_options("Security")
+        ("key-file", "the key that opens the receiver; else SLUICE_KEY_FILE (empty: none), else "
+         "~/.config/sluice/key if there is one", text(), "FILE")
+        ("security", "tls, signed (data in clear, but authenticated) or none; default: tls with a "
+         "key, none without", text(), "LEVEL")
+        ("insecure", "send to any address although nothing is authenticated or encrypted");
     options.add_options("Sending")
         ("n,dry-run", "change nothing, print what would be sent")
         ("include", "send names that match PATTERN (rsync's rules; the first match decides)",
@@ -181,6 +187,32 @@ std::optional<std::string> check_arguments(const cxxopts::ParseResult& parsed,
     return std::nullopt;
 }
 
+// What is asked for, as read_values().
+std::optional<std::string> read_security(const cxxopts::ParseResult& parsed,
+                                         SenderCommand& command) {
+    if (parsed.count("security") != 0) {
+        const auto text = parsed["security"].as<std::string>();
+        command.security = parse_security(text);
+        if (!command.security) {
+            return fmt::format("--security: '{}' is not tls, signed or none", escape(text));
+        }
+    }
+    if (parsed.count("key-file") != 0) {
+        command.key_file = parsed["key-file"].as<std::string>();
+        if (command.key_file->empty()) {
+            return "--key-file names no file; --security none does without a key";
+        }
+        if (command.security == Security::none) {
+            return "--security none uses no key: leave out --key-file";
+        }
+    }
+    if (command.security == Security::signed_data && !command.options.verify) {
+        return "--security signed is to verify all data: leave out --verify none";
+    }
+    command.options.insecure = parsed.count("insecure") != 0;
+    return std::nullopt;
+}
+
 // The order among --include and --exclude matters, so they are taken from the command line as it
 // is, not from the parser's lists of values.
 void read_filter(const cxxopts::ParseResult& parsed, Filter& filter) {
@@ -236,13 +268,16 @@ std::variant<SenderCommand, SenderExit> parse_sender_command(int argc, char** ar
         const cxxopts::ParseResult parsed =
             options.parse(static_cast<int>(pointers.size()), pointers.data());
         if (parsed.count("help") != 0) {
-            return SenderExit{ExitCode::done,
-                              options.help({"Connecting", "Sending", "Benchmark", "Output"})};
+            return SenderExit{ExitCode::done, options.help({"Connecting", "Security", "Sending",
+                                                            "Benchmark", "Output"})};
         }
         if (parsed.count("version") != 0) {
             return SenderExit{ExitCode::done, fmt::format("{} {}\n", kProgram, kVersionNumber)};
         }
         if (auto error = read_values(parsed, command.options); error) {
+            return usage_error(*error);
+        }
+        if (auto error = read_security(parsed, command); error) {
             return usage_error(*error);
         }
         read_filter(parsed, command.options.filter);

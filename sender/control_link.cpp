@@ -27,11 +27,11 @@ constexpr milliseconds kLongestTick{500};
 
 } // namespace
 
-ControlLink::ControlLink(Loop& loop, UniqueFd socket, std::string peer, milliseconds timeout,
+ControlLink::ControlLink(Loop& loop, Channel channel, std::string peer, milliseconds timeout,
                          Callbacks callbacks)
-    : socket_(std::move(socket)), peer_(std::move(peer)), timeout_(timeout),
+    : channel_(std::move(channel)), peer_(std::move(peer)), timeout_(timeout),
       callbacks_(std::move(callbacks)), reader_(proto::Role::control, false),
-      poll_(loop, socket_.get(), [this](Readiness ready) { on_ready(ready); }),
+      poll_(loop, channel_.fd(), [this](Readiness ready) { on_ready(ready); }),
       timer_(loop, [this] { on_tick(); }) {
     poll_.wait_for({true, false});
     timer_.start(tick(), tick());
@@ -58,9 +58,13 @@ void ControlLink::read_pending() {
 
 void ControlLink::send_last(const proto::Bytes& frames) {
     out_.insert(out_.end(), frames.begin(), frames.end());
-    count_system_call();
-    static_cast<void>(::send(socket_.get(), out_.data() + out_sent_, out_.size() - out_sent_,
-                             MSG_NOSIGNAL | MSG_DONTWAIT));
+    while (out_sent_ < out_.size()) {
+        const ssize_t sent = channel_.send(std::span(out_).subspan(out_sent_));
+        if (sent <= 0) {
+            break;
+        }
+        out_sent_ += static_cast<std::size_t>(sent);
+    }
     state_ = State::over;
     poll_.wait_for({});
 }
@@ -124,14 +128,15 @@ bool ControlLink::read_frame() {
         return false;
     }
     const auto space = reader_.space();
-    count_system_call();
-    const ssize_t got = ::recv(socket_.get(), space.data(), space.size(), 0);
+    const ssize_t got = channel_.recv(space);
     if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
         return errno == EINTR;
     }
     if (got <= 0) {
-        fail(got == 0
-                 ? Error{ErrorKind::network, "the receiver closed the connection", 0}
+        fail(got == 0 ? Error{ErrorKind::network, "the receiver closed the connection", 0}
+             : errno == EPROTO
+                 ? Error{ErrorKind::network,
+                         "what came is not what the receiver sent: tampered with or damaged", 0}
                  : system_error(ErrorKind::network, "lost the connection to the receiver", errno),
              false);
         return false;
@@ -232,9 +237,7 @@ proto::Fault ControlLink::handle_answer() {
 
 void ControlLink::flush() {
     while (out_sent_ < out_.size() && send_error_ == 0 && state_ != State::over) {
-        count_system_call();
-        const ssize_t sent =
-            ::send(socket_.get(), out_.data() + out_sent_, out_.size() - out_sent_, MSG_NOSIGNAL);
+        const ssize_t sent = channel_.send(std::span(out_).subspan(out_sent_));
         if (sent >= 0) {
             out_sent_ += static_cast<std::size_t>(sent);
             sent_at_ = Clock::now();

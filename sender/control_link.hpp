@@ -5,9 +5,9 @@
 //     any state --error, end of stream, silence--> Over
 #pragma once
 
+#include "common/channel.hpp"
 #include "common/loop.hpp"
 #include "common/result.hpp"
-#include "common/unique_fd.hpp"
 #include "proto/frame_reader.hpp"
 
 #include <chrono>
@@ -37,7 +37,7 @@ public:
 
     // Gives the receiver (`peer`, for messages) up when nothing comes from it for `timeout`; zero:
     // never.
-    ControlLink(Loop& loop, UniqueFd socket, std::string peer, std::chrono::milliseconds timeout,
+    ControlLink(Loop& loop, Channel channel, std::string peer, std::chrono::milliseconds timeout,
                 Callbacks callbacks);
 
     // Queues complete frames. Whoever calls bounds what is under way.
@@ -64,7 +64,7 @@ private:
     void flush();
     void fail(Error error, bool said);
 
-    UniqueFd socket_;
+    Channel channel_;
     const std::string peer_;
     const std::chrono::milliseconds timeout_;
     std::chrono::milliseconds peer_timeout_{0}; // as it says in its Welcome

@@ -69,8 +69,9 @@ std::optional<Error> DataStream::work() {
         if (connection != 0) {
             context_.host.connection_lost(connection, reason);
         }
-        // A source that shrank is no fault of the path: no reason to wait.
-        const bool broken = reason.kind != ErrorKind::source_changed;
+        // Neither a source that shrank nor a used-up connection is a fault of the path: no reason
+        // to wait.
+        const bool broken = reason.kind != ErrorKind::source_changed && !context_.socket.used_up();
         if (broken) {
             const Next next = wait_before_retry(reason, ended);
             if (next != Next::connect) {
@@ -112,9 +113,15 @@ Status DataStream::send_everything() {
 
 Status DataStream::send_in_hand() {
     for (;;) {
+        if (context_.socket.used_up()) {
+            return flush_for_good();
+        }
         if (piece_) {
             if (Status sent = large_.send(*piece_); !sent) {
                 return sent;
+            }
+            if (piece_->length > 0) {
+                continue; // the connection is used up
             }
             piece_.reset(); // or the file would stay open
         }
@@ -126,6 +133,15 @@ Status DataStream::send_in_hand() {
         }
         ++next_entry_;
     }
+}
+
+Status DataStream::flush_for_good() {
+    for (Status flushed : {small_.flush(), large_.flush()}) {
+        if (!flushed) {
+            return flushed;
+        }
+    }
+    return Error{ErrorKind::network, "it has carried as much as its keys should protect"};
 }
 
 // Takes the entry over, or leaves it as it was where there is an Error.
@@ -205,7 +221,7 @@ void DataStream::hand_back() {
         work.emplace_back(std::move(gathered));
     }
     if (piece_ && piece_->length > 0) {
-        ++piece_->times_lost;
+        piece_->times_lost += context_.socket.used_up() ? 0U : 1U;
         work.emplace_back(std::move(*piece_));
     }
     piece_.reset();
@@ -221,6 +237,9 @@ void DataStream::hand_back() {
 }
 
 DataStream::Next DataStream::wait_before_retry(const Error& reason, InFlight::Ended ended) {
+    if (reason.kind == ErrorKind::refused) {
+        return Next::give_up; // the answer will not be another one
+    }
     const Clock::time_point now = Clock::now();
     // Standing still for as long as a timeout takes does not count as having worked.
     const bool settled = now - connected_at_ >= kSettled && reason.kind != ErrorKind::timed_out &&

@@ -48,6 +48,8 @@ private:
     [[nodiscard]] Status send_in_hand();
     [[nodiscard]] Status send_entry(SourceEntry& entry);
     [[nodiscard]] Status send_file(SourceEntry& entry);
+    // Sends what is held back, and then says that the connection shall be replaced.
+    [[nodiscard]] Status flush_for_good();
     [[nodiscard]] bool directory_goes_on() const;
     void before_extent(Piece& piece);
     void read_ahead(const Piece& piece) const;

@@ -1,6 +1,6 @@
 #include "sender/extent_digests.hpp"
 
-#include "common/digest.hpp"
+#include "common/data_keys.hpp"
 
 #include <algorithm>
 #include <thread>
@@ -17,8 +17,8 @@ unsigned hashing_threads() {
 
 } // namespace
 
-ExtentDigests::ExtentDigests(Callbacks callbacks)
-    : callbacks_(std::move(callbacks)), pool_(hashing_threads()) {}
+ExtentDigests::ExtentDigests(Callbacks callbacks, std::optional<Secret> key)
+    : callbacks_(std::move(callbacks)), key_(std::move(key)), pool_(hashing_threads()) {}
 
 void ExtentDigests::compute(std::shared_ptr<LargeSource> source, std::uint64_t id,
                             std::uint64_t offset, std::uint64_t length) {
@@ -28,7 +28,8 @@ void ExtentDigests::compute(std::shared_ptr<LargeSource> source, std::uint64_t i
             return;
         }
         const SourceFile& file = source->file();
-        const RangeDigest computed = digest_range(file.fd(), file.position(offset), length);
+        const RangeDigest computed =
+            payload_digest(key_, id, file.fd(), file.position(offset), length);
         if (computed.error_number != 0) {
             callbacks_.failed(source,
                               {ErrorKind::some_files, "cannot read", computed.error_number});
@@ -38,6 +39,13 @@ void ExtentDigests::compute(std::shared_ptr<LargeSource> source, std::uint64_t i
         }
         add(id, computed.digest);
     });
+}
+
+void ExtentDigests::compute(std::uint64_t id, proto::ByteView payload) {
+    PayloadDigester digester(key_);
+    digester.begin(id);
+    digester.add(payload);
+    add(id, digester.finish());
 }
 
 void ExtentDigests::add(std::uint64_t id, const proto::Digest& digest) {

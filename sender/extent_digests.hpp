@@ -3,6 +3,7 @@
 #pragma once
 
 #include "common/job_pool.hpp"
+#include "common/secret.hpp"
 #include "proto/messages.hpp"
 #include "sender/large_source.hpp"
 
@@ -10,6 +11,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 namespace sluice {
@@ -24,14 +26,16 @@ public:
         std::function<void(const std::shared_ptr<LargeSource>&, const SourceProblem&)> failed;
     };
 
-    // Both are called on any thread, and not after the destructor.
-    explicit ExtentDigests(Callbacks callbacks);
+    // Both are called on any thread, and not after the destructor. `key`: for signed data, where
+    // codes take the place of digests.
+    ExtentDigests(Callbacks callbacks, std::optional<Secret> key);
 
     // Hashes [offset, offset + length), which lies within one segment of the file, for the extent
-    // `id`.
+    // `id`; or `payload`, at once. With a key, this must not be done for one id twice.
     void compute(std::shared_ptr<LargeSource> source, std::uint64_t id, std::uint64_t offset,
                  std::uint64_t length);
-    // A digest that is known already.
+    void compute(std::uint64_t id, proto::ByteView payload);
+    // A digest that is known already; never a code.
     void add(std::uint64_t id, const proto::Digest& digest);
     // Those that are ready.
     [[nodiscard]] std::vector<proto::Digests::Entry> take();
@@ -40,6 +44,7 @@ public:
 
 private:
     const Callbacks callbacks_;
+    const std::optional<Secret> key_;
     std::mutex mutex_;
     std::vector<proto::Digests::Entry> ready_; // guarded by mutex_
     JobPool pool_;                             // last: its threads use all of the above

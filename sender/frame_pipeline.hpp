@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <functional>
 #include <mutex>
+#include <span>
 #include <vector>
 
 namespace sluice {
@@ -36,7 +37,7 @@ public:
         // Filled in by the work.
         std::int64_t got = 0;         // what reading the source brought, as SourceFile::read()
         std::size_t packed_bytes = 0; // 0: it travels as it is
-        proto::ByteView whole;        // the complete frame, in `raw` or `packed`
+        std::span<std::byte> whole;   // the complete frame, in `raw` or `packed`
     };
     using Work = std::function<void(Frame&)>; // must not throw
 

@@ -19,8 +19,11 @@ bool is_extent(const Parcel& parcel) {
 
 std::uint32_t InFlight::open_connection(int socket) {
     const std::scoped_lock lock(mutex_);
-    const std::uint32_t number = next_connection_++;
-    connections_[number].socket = socket;
+    const std::uint32_t number = next_connection_;
+    if (number != 0) { // they do not come round again: codes of frames would
+        ++next_connection_;
+        connections_[number].socket = socket;
+    }
     return number;
 }
 
@@ -50,7 +53,8 @@ std::optional<std::uint64_t> InFlight::add(std::uint32_t connection, Parcel& par
         return std::nullopt;
     }
     extents_ += is_extent(parcel) ? 1U : 0U;
-    parcels_.emplace_hint(parcels_.end(), next_id_, Entry{connection, false, 0, std::move(parcel)});
+    parcels_.emplace_hint(parcels_.end(), next_id_,
+                          Entry{connection, false, false, 0, std::move(parcel)});
     return next_id_++;
 }
 
@@ -84,6 +88,12 @@ bool InFlight::wait_for_room(std::uint32_t connection) {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [&] { return extents_ < max_extents_ || !usable(connection); });
     return usable(connection);
+}
+
+bool InFlight::claim_digest(std::uint64_t id) {
+    const std::scoped_lock lock(mutex_);
+    const auto found = parcels_.find(id);
+    return found != parcels_.end() && !std::exchange(found->second.digest_claimed, true);
 }
 
 bool InFlight::note_digest(std::uint64_t id, const proto::Digest& digest) {

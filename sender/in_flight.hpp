@@ -36,7 +36,7 @@ public:
     // No more than `max_extents` extents are under way at a time: each keeps a file open.
     explicit InFlight(std::size_t max_extents) : max_extents_(max_extents) {}
 
-    // A number for a new connection.
+    // A number for a new connection, which no other has or has had; 0: there are none left.
     [[nodiscard]] std::uint32_t open_connection(int socket);
     // Its stream is about to close the socket. What is still under way on it stays so until the
     // receiver says that it is lost.
@@ -60,6 +60,9 @@ public:
     // back what has been added and not been sent.
     [[nodiscard]] bool wait_for_room(std::uint32_t connection);
 
+    // True once for each parcel, and only while it is under way: its payload may be hashed now. A
+    // code that is made twice under one id, of different bytes, would give its key away.
+    [[nodiscard]] bool claim_digest(std::uint64_t id);
     // Keeps the digest with the parcel. False: it is no longer under way.
     [[nodiscard]] bool note_digest(std::uint64_t id, const proto::Digest& digest);
 
@@ -107,6 +110,7 @@ private:
     struct Entry {
         std::uint32_t connection = 0;
         bool sent = false;
+        bool digest_claimed = false;
         std::uint64_t counted = 0; // of its file bytes, in bytes_done_
         Parcel parcel;
     };

@@ -1,4 +1,5 @@
 #include "common/text.hpp"
+#include "common/ways.hpp"
 #include "sender/console.hpp"
 
 #include <chrono>
@@ -15,8 +16,15 @@ double seconds(std::uint64_t microseconds) {
     return static_cast<double>(microseconds) / 1e6;
 }
 
-Json receiver_account(const proto::Done& done) {
-    return {{"files", done.files},
+Json path_of(const PathBytes& bytes, const Ways& ways) {
+    const auto way = main_way(bytes, ways);
+    return way ? Json(*way) : Json(nullptr);
+}
+
+Json receiver_account(const proto::Done& done, Security security) {
+    const PathBytes bytes{done.bytes_spliced, done.bytes_copied, 0, 0};
+    return {{"path", path_of(bytes, receiving_ways(security))},
+            {"files", done.files},
             {"unchanged", done.unchanged},
             {"directories", done.directories},
             {"symlinks", done.symlinks},
@@ -32,7 +40,8 @@ Json receiver_account(const proto::Done& done) {
 }
 
 Json sender_account(const SenderReport& report) {
-    return {{"bytes",
+    return {{"path", path_of(report.bytes, sending_ways(report.security))},
+            {"bytes",
              {{"sendfile", report.bytes.zero_copy},
               {"copied", report.bytes.copied},
               {"inline", report.bytes.inlined},
@@ -85,26 +94,30 @@ public:
         if (report.failure) {
             log_error(report.failure->message);
         }
-        Json event = {
-            {"event", "summary"},
-            {"exit_code", static_cast<int>(report.exit_code)},
-            {"error", report.failure ? Json(report.failure->message) : Json(nullptr)},
-            {"dry_run", report.dry_run},
-            {"files_sent", report.files_sent},
-            {"bytes_sent", report.bytes.total()},
-            {"failed", report.failed},
-            {"skipped", report.skipped},
-            {"reused_files", report.receiver ? report.receiver->reused_files : 0},
-            {"reused_bytes", report.receiver ? report.receiver->reused_bytes : 0},
-            {"streams", report.streams},
-            {"reconnects", report.reconnects},
-            {"reconnected_streams", report.reconnected_streams},
-            {"resent_bytes", report.resent_bytes},
-            {"verified", report.verified},
-            {"discarded", report.discarded},
-            {"seconds", report.seconds},
-            {"sender", sender_account(report)},
-            {"receiver", report.receiver ? receiver_account(*report.receiver) : Json(nullptr)}};
+        Json event = {{"event", "summary"},
+                      {"exit_code", static_cast<int>(report.exit_code)},
+                      {"error", report.failure ? Json(report.failure->message) : Json(nullptr)},
+                      {"dry_run", report.dry_run},
+                      {"files_sent", report.files_sent},
+                      {"bytes_sent", report.bytes.total()},
+                      {"failed", report.failed},
+                      {"skipped", report.skipped},
+                      {"reused_files", report.receiver ? report.receiver->reused_files : 0},
+                      {"reused_bytes", report.receiver ? report.receiver->reused_bytes : 0},
+                      {"streams", report.streams},
+                      {"reconnects", report.reconnects},
+                      {"reconnected_streams", report.reconnected_streams},
+                      {"resent_bytes", report.resent_bytes},
+                      {"damaged", report.damaged},
+                      {"verified", report.verified},
+                      {"discarded", report.discarded},
+                      {"security", security_name(report.security)},
+                      {"cipher", report.cipher.empty() ? Json(nullptr) : Json(report.cipher)},
+                      {"seconds", report.seconds},
+                      {"sender", sender_account(report)},
+                      {"receiver", report.receiver
+                                       ? receiver_account(*report.receiver, report.security)
+                                       : Json(nullptr)}};
         if (report.dry_run) {
             event["would_send_files"] = report.would_send_files;
             event["would_send_bytes"] = report.would_send_bytes;

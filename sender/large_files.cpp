@@ -1,7 +1,6 @@
 #include "sender/large_files.hpp"
 
 #include "common/compress.hpp"
-#include "common/digest.hpp"
 
 #include <algorithm>
 #include <span>
@@ -51,7 +50,7 @@ proto::Extent describe_extent(const LargeSource& source) {
 
 // Reads a block of frame.raw_bytes and makes a frame of it, compressed where that is shorter.
 void make_block(FramePipeline::Frame& frame, Compression& compression, const SourceFile& source,
-                std::uint64_t offset) {
+                std::uint64_t offset, bool seal) {
     constexpr std::size_t kHeader = proto::kBlockHeaderBytes;
     const auto raw = std::span(frame.raw).subspan(kHeader, frame.raw_bytes);
     frame.got = source.read(offset, raw);
@@ -67,7 +66,9 @@ void make_block(FramePipeline::Frame& frame, Compression& compression, const Sou
                                static_cast<std::uint32_t>(frame.raw_bytes), payload_bytes, header);
     const auto whole = std::span(packed ? frame.packed : frame.raw).first(kHeader + payload_bytes);
     std::ranges::copy(header, whole.begin());
-    proto::seal_frame(whole);
+    if (seal) {
+        proto::seal_frame(whole);
+    }
     frame.whole = whole;
 }
 
@@ -81,7 +82,7 @@ LargeFiles::LargeFiles(StreamContext& context, std::function<void(Piece&)> befor
 Status LargeFiles::send(Piece& piece) {
     SourceFile::Segment segment{}; // ends at 0: not looked for yet
     pace_.begin(Clock::now());
-    while (piece.length > 0) {
+    while (piece.length > 0 && !context_.socket.used_up()) {
         const std::uint64_t end = piece.offset + piece.length;
         const proto::Range missing = piece.source->missing(piece.offset, end);
         if (missing.length == 0 || piece.source->withdrawn()) {
@@ -175,11 +176,15 @@ Status LargeFiles::begin(proto::Extent& extent, Piece& piece) {
 
 Status LargeFiles::send_raw(const proto::Extent& extent,
                             const std::shared_ptr<LargeSource>& source) {
-    if (context_.settings.verify) {
+    // Bytes that pass through a buffer anyway are hashed there, others beside their transfer.
+    const bool hashes_copies = context_.settings.verify && !context_.socket.sends_files();
+    if (hashes_copies) {
+        digester_.reset();
+    } else if (context_.settings.verify) {
         context_.host.compute_digest(source, extent.id, extent.offset, extent.length);
     }
     // MSG_MORE: the header shares a segment with the first of the payload.
-    if (Status sent = context_.socket.send(std::exchange(pending_, {}), true); !sent) {
+    if (Status sent = send_pending(true); !sent) {
         return sent;
     }
     const std::uint64_t rate = context_.socket.rate();
@@ -195,6 +200,9 @@ Status LargeFiles::send_raw(const proto::Extent& extent,
             context_.in_flight.advance(extent.id, done);
         }
     }
+    if (hashes_copies) {
+        context_.host.add_digest(extent.id, digester_.finish());
+    }
     if (context_.meter) {
         context_.meter->sent(extent.length, extent.length, false);
     }
@@ -204,14 +212,18 @@ Status LargeFiles::send_raw(const proto::Extent& extent,
 Status LargeFiles::send_slice(const std::shared_ptr<LargeSource>& source, std::uint64_t offset,
                               std::uint64_t length) {
     const SourceFile& file = source->file();
+    StreamSocket& socket = context_.socket;
+    const bool direct = socket.sends_files();
     Result<StreamSocket::Sent> sent =
-        context_.socket.send_file(*copier_, file.fd(), file.position(offset), length);
+        direct ? socket.send_file(*copier_, file.fd(), file.position(offset), length)
+               : socket.copy_file(file.fd(), file.position(offset), length,
+                                  context_.settings.verify ? &digester_ : nullptr);
     if (!sent) {
         return std::move(sent).error();
     }
     context_.totals.bytes_zero_copy += sent->zero_copy;
     context_.totals.bytes_copied += sent->copied;
-    if (sent->copied > 0) {
+    if (direct && sent->copied > 0) {
         note_fallback();
     }
     if (sent->read_error != 0) {
@@ -252,8 +264,9 @@ std::uint64_t LargeFiles::post_block(const std::shared_ptr<LargeSource>& source,
         static_cast<std::size_t>(std::min<std::uint64_t>(left, proto::kMaxBlockBytes));
     block.file_bytes = block.raw_bytes;
     Compression& compression = *context_.settings.compression;
-    context_.frames->post([&compression, source, offset](FramePipeline::Frame& frame) {
-        make_block(frame, compression, source->file(), offset);
+    const bool seal = !context_.signs();
+    context_.frames->post([&compression, source, offset, seal](FramePipeline::Frame& frame) {
+        make_block(frame, compression, source->file(), offset, seal);
     });
     return block.raw_bytes;
 }
@@ -273,9 +286,9 @@ Status LargeFiles::send_from_buffer(proto::Extent& extent, Piece& piece) {
         return begun;
     }
     if (context_.settings.verify) {
-        context_.host.add_digest(extent.id, digest_of(buffer));
+        context_.host.compute_digest(extent.id, buffer);
     }
-    if (Status sent = context_.socket.send(std::exchange(pending_, {}), true); !sent) {
+    if (Status sent = send_pending(true); !sent) {
         return sent;
     }
     Status sent = context_.socket.send(buffer, false);
@@ -321,7 +334,12 @@ Status LargeFiles::flush() {
     if (Status sent = context_.send_frames(); !sent) {
         return sent;
     }
-    return pending_.empty() ? ok() : context_.socket.send(std::exchange(pending_, {}), false);
+    return pending_.empty() ? ok() : send_pending(false);
+}
+
+Status LargeFiles::send_pending(bool more) {
+    proto::Bytes frames = std::exchange(pending_, {});
+    return context_.send(frames, more);
 }
 
 void LargeFiles::note_fallback() {

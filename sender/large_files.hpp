@@ -2,6 +2,7 @@
 // as holes; and those that arrived damaged from a buffer. Belongs to its stream's thread.
 #pragma once
 
+#include "common/digest.hpp"
 #include "proto/messages.hpp"
 #include "sender/stream_context.hpp"
 #include "sender/stream_pace.hpp"
@@ -19,7 +20,8 @@ public:
     LargeFiles(StreamContext& context, std::function<void(Piece&)> before_extent);
 
     // Sends the piece and shortens it by what need not be cared about any more: what is in flight,
-    // and all of it where the file has been withdrawn. A source that shrinks or cannot be read is
+    // and all of it where the file has been withdrawn. Some of it is left where the connection has
+    // to be replaced first (StreamSocket::used_up()). A source that shrinks or cannot be read is
     // withdrawn here. An Error of kind source_changed: the connection cannot be used any more, as
     // the rest of an extent will never come; of another kind: it broke, or all is cancelled.
     [[nodiscard]] Status send(Piece& piece);
@@ -47,6 +49,7 @@ private:
                                          const std::shared_ptr<LargeSource>& source);
     [[nodiscard]] Error give_up(const std::shared_ptr<LargeSource>& source,
                                 const SourceProblem& problem);
+    [[nodiscard]] Status send_pending(bool more);
     void note_fallback();
 
     StreamContext& context_;
@@ -54,6 +57,7 @@ private:
     std::unique_ptr<FileToSocket> copier_;
     StreamPace pace_;
     proto::Bytes pending_; // small frames that travel with the next write
+    Digester digester_;    // of an extent that is sent by copying
     bool fallback_noted_ = false;
 };
 

@@ -2,6 +2,8 @@
 #pragma once
 
 #include "common/net.hpp"
+#include "common/security.hpp"
+#include "common/tls.hpp"
 #include "common/zero_copy.hpp"
 #include "sender/destination.hpp"
 #include "sender/filter.hpp"
@@ -9,6 +11,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -27,6 +30,14 @@ struct SenderOptions {
     std::optional<std::uint64_t> generate_bytes;
     Destination destination; // its port, where set, wins over `port`
     std::uint16_t port = kDefaultPort;
+    // How connections are protected. Above `none` there must be a `tls`.
+    Security security = Security::none;
+    std::shared_ptr<TlsContext> tls;
+    bool insecure = false; // allow level none to an address other than loopback
+    // What one data connection carries under TLS before it is replaced. RFC 8446, 5.5: with AES-GCM
+    // at most some 24 million full records, 388 GB. To change its keys instead is not possible
+    // where the kernel encrypts (OpenSSL 3.0).
+    std::uint64_t most_tls_bytes = std::uint64_t{256} << 30;
     // Data connections, 1..proto::kMaxStreams; none: as many as pay.
     std::optional<std::uint16_t> streams;
     Compress compress = Compress::never;

@@ -89,9 +89,9 @@ void PushSession::start_scout() {
             events_.warning(what);
         });
     };
-    callbacks.connected = [this](UniqueFd socket, Roots roots) {
+    callbacks.connected = [this](Channel channel, Roots roots) {
         // std::function wants to copy what it holds.
-        auto shared = std::make_shared<UniqueFd>(std::move(socket));
+        auto shared = std::make_shared<Channel>(std::move(channel));
         post_([this, shared, roots = std::move(roots)] { connected(std::move(*shared), roots); });
     };
     callbacks.offer = [this](Chunk entries) {
@@ -117,28 +117,53 @@ void PushSession::start_scout() {
     }
 }
 
-void PushSession::connected(UniqueFd socket, Roots roots) {
+void PushSession::connected(Channel channel, Roots roots) {
     if (over_) {
         return;
     }
-    Result<CongestionChoice> congestion = choose_congestion(socket.get(), options_.congestion);
+    Result<CongestionChoice> congestion = choose_congestion(channel.fd(), options_.congestion);
     if (!congestion) {
         fail(std::move(congestion).error(), false);
         return;
     }
+    if (Status derived = derive_keys(channel); !derived) {
+        fail(std::move(derived).error(), false);
+        return;
+    }
     congestion_ = congestion->algorithm;
-    host_ = peer_host(socket.get());
-    round_trip_ = tcp_progress(socket.get()).round_trip;
+    host_ = peer_host(channel.fd());
+    round_trip_ = tcp_progress(channel.fd()).round_trip;
+    if (channel.tls() != nullptr) {
+        result_.cipher = channel.tls()->cipher();
+        events_.detail(fmt::format("TLS 1.3, {}, {} by the {}", result_.cipher,
+                                   channel.sends_files() ? "encrypted" : "copied and encrypted",
+                                   channel.sends_files() ? "kernel" : "program"));
+    }
     events_.detail(fmt::format("connected to {}, congestion control {}{}",
-                               peer_address(socket.get()), congestion_,
+                               peer_address(channel.fd()), congestion_,
                                congestion->reason.empty() ? "" : ", " + congestion->reason));
-    control_ = std::make_unique<ControlLink>(loop_, std::move(socket), peer_, options_.timeout,
+    control_ = std::make_unique<ControlLink>(loop_, std::move(channel), peer_, options_.timeout,
                                              control_callbacks());
     roots_ = std::move(roots);
     send_open();
     if (!options_.dry_run) {
         start_streams();
     }
+}
+
+Status PushSession::derive_keys(Channel& channel) {
+    if (options_.security != Security::signed_data) {
+        return ok();
+    }
+    if (channel.tls() == nullptr) {
+        return Error{ErrorKind::usage, "signed data need a key", 0};
+    }
+    Result<DataKeys> keys = DataKeys::derive(*channel.tls());
+    if (!keys) {
+        return std::move(keys).error();
+    }
+    data_keys_ = std::move(*keys);
+    return ok();
 }
 
 ControlLink::Callbacks PushSession::control_callbacks() {
@@ -165,9 +190,8 @@ void PushSession::send_open() {
                  (options_.ignore_times ? proto::kOpenIgnoreTimes : 0U) |
                  (options_.dry_run ? proto::kOpenDryRun : 0U) |
                  (options_.publish_by_file ? proto::kOpenPublishByFile : 0U) |
-                 (one_file ? proto::kOpenSingleFile : 0U) |
-                 (options_.verify ? proto::kOpenVerify : 0U) |
-                 (options_.sync ? proto::kOpenSync : 0U);
+                 (one_file ? proto::kOpenSingleFile : 0U) | (verifies() ? proto::kOpenVerify : 0U) |
+                 (options_.sync ? proto::kOpenSync : 0U) | (data_keys_ ? proto::kOpenSigned : 0U);
     open.streams = options_.streams.value_or(StreamTuner::kMost);
     open.run = run_;
     open.timeout_ms = milliseconds_on_wire(options_.timeout);
@@ -219,7 +243,8 @@ void PushSession::start_streams() {
                               const SourceProblem& problem) {
         withdraw(source, describe(source->entry(), problem));
     };
-    digests_ = std::make_unique<ExtentDigests>(std::move(callbacks));
+    digests_ = std::make_unique<ExtentDigests>(
+        std::move(callbacks), data_keys_ ? std::optional(data_keys_->payload) : std::nullopt);
     StreamSettings settings;
     // Not the name: it may stand for several machines, and looking it up takes time.
     settings.target.host = host_.empty() ? options_.destination.host : host_;
@@ -229,6 +254,10 @@ void PushSession::start_streams() {
     settings.target.congestion = congestion_;
     settings.target.cancel_fd = cancel_fd_.get();
     settings.target.limiter = limiter_;
+    settings.target.most_tls_bytes = options_.most_tls_bytes;
+    if (!data_keys_) { // signed data travel in clear
+        settings.target.tls = options_.tls;
+    }
     settings.send_path = options_.send_path;
     if (options_.compress != Compress::never) {
         const bool adapts = options_.compress == Compress::automatic;
@@ -240,7 +269,10 @@ void PushSession::start_streams() {
         settings.compression = compression_.get();
     }
     settings.target.far = round_trip_ >= kLocalRoundTrip;
-    settings.verify = options_.verify;
+    settings.verify = verifies();
+    if (data_keys_) {
+        settings.frames_key = data_keys_->frames;
+    }
     settings.retry_for = retry_for_;
     StreamSet::Callbacks set_callbacks;
     set_callbacks.work_done = [this] {

@@ -9,6 +9,7 @@
 // post to that loop. What they have posted is ignored once the session has ended.
 #pragma once
 
+#include "common/data_keys.hpp"
 #include "common/loop.hpp"
 #include "sender/control_link.hpp"
 #include "sender/extent_digests.hpp"
@@ -47,8 +48,10 @@ struct SessionResult {
     PathBytes bytes;
     std::uint64_t compressed_to = 0;
     std::uint64_t bytes_in_vain = 0; // sent, and lost before they were acknowledged
+    std::uint64_t damaged = 0;       // extents that did not arrive as they were sent
     std::uint64_t stream_reconnects = 0;
     std::size_t streams = 0;            // data connections at one time
+    std::string cipher;                 // of the control connection; empty: none
     std::uint64_t would_send_files = 0; // dry run
     std::uint64_t would_send_bytes = 0;
     Usage usage; // of its threads
@@ -116,6 +119,7 @@ private:
     void withdraw(const std::shared_ptr<LargeSource>& source, const Error& error) override;
     void compute_digest(std::shared_ptr<LargeSource> source, std::uint64_t id, std::uint64_t offset,
                         std::uint64_t length) override;
+    void compute_digest(std::uint64_t id, proto::ByteView payload) override;
     void add_digest(std::uint64_t id, const proto::Digest& digest) override;
     void connection_lost(std::uint32_t connection, const Error& reason) override;
     void detail(std::string line) override;
@@ -123,7 +127,10 @@ private:
 
     // push_session.cpp: beginning and end.
     void start_scout();
-    void connected(UniqueFd socket, Roots roots);
+    void connected(Channel channel, Roots roots);
+    [[nodiscard]] Status derive_keys(Channel& channel);
+    // Signed data are verified in any case.
+    [[nodiscard]] bool verifies() const noexcept { return options_.verify || data_keys_; }
     [[nodiscard]] ControlLink::Callbacks control_callbacks();
     void send_open();
     void welcomed(const proto::Welcome& welcome);
@@ -143,6 +150,7 @@ private:
     bool acknowledged(const proto::Ack& message);
     void extent_stored(const Piece& piece, proto::Bytes& out);
     bool arrived_damaged(const proto::Again& message);
+    void warn_of_tampering();
     void lost(std::uint32_t connection);
     void drop(std::uint32_t connection);
     void look_after_streams();
@@ -168,8 +176,9 @@ private:
     FoundTotals found_;
     StreamTotals totals_;
     Roots roots_;
-    bool roots_listed_ = false; // in the request, so that the receiver says which are fresh
-    std::string host_;          // the address that the control connection reached
+    std::optional<DataKeys> data_keys_; // of a session with signed data
+    bool roots_listed_ = false;         // in the request, so that the receiver says which are fresh
+    std::string host_;                  // the address that the control connection reached
     std::chrono::microseconds round_trip_{0};
     std::string congestion_; // of the data connections
     std::unique_ptr<ControlLink> control_;

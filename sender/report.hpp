@@ -3,6 +3,7 @@
 
 #include "common/exit_code.hpp"
 #include "common/result.hpp"
+#include "common/security.hpp"
 #include "common/usage.hpp"
 #include "proto/messages.hpp"
 #include "sender/progress.hpp"
@@ -32,8 +33,11 @@ struct SenderReport {
     std::uint64_t reconnects = 0;          // sessions after the first that came about
     std::uint64_t reconnected_streams = 0; // data connections that were replaced
     std::uint64_t resent_bytes = 0;        // of `bytes`: lost or damaged before they were stored
+    std::uint64_t damaged = 0;             // extents that did not arrive as they were sent
     bool verified = false;                 // success means that the digests agreed
     bool discarded = false;                // the receiver keeps nothing of what it gets
+    Security security = Security::none;    // of its connections
+    std::string cipher;                    // that TLS has agreed on; empty: none
     std::optional<proto::Done> receiver;   // its own account; only after success
 };
 

@@ -1,8 +1,9 @@
 #include "sender/scout.hpp"
 
-#include "common/net.hpp"
+#include "common/secure_connect.hpp"
 #include "common/text.hpp"
 #include "sender/generated.hpp"
+#include "sender/key_setup.hpp"
 
 #include <fmt/format.h>
 #include <utility>
@@ -149,12 +150,16 @@ std::optional<Error> Scout::scout() {
         return Error{ErrorKind::some_files, "there is nothing to send", 0};
     }
     const std::uint16_t port = options_.destination.port.value_or(options_.port);
-    Result<UniqueFd> socket = connect_tcp(options_.destination.host, port,
-                                          options_.effective_connect_timeout(), cancel_fd_);
-    if (!socket) {
-        return std::move(socket).error();
+    Result<Channel> channel =
+        connect_channel(options_.destination.host, port, options_.effective_connect_timeout(),
+                        cancel_fd_, options_.tls.get());
+    if (!channel) {
+        return std::move(channel).error();
     }
-    callbacks_.connected(std::move(*socket), roots);
+    if (Status allowed = check_peer(options_, channel->fd()); !allowed) {
+        return std::move(allowed).error();
+    }
+    callbacks_.connected(std::move(*channel), roots);
 
     std::vector<bool> fresh_roots;
     {

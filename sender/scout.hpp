@@ -2,6 +2,7 @@
 // over what is to be sent, as fast as the streams and the receiver's verdicts let it.
 #pragma once
 
+#include "common/channel.hpp"
 #include "common/unique_fd.hpp"
 #include "common/usage.hpp"
 #include "sender/options.hpp"
@@ -33,7 +34,7 @@ struct ScoutCallbacks {
     std::function<void(Error)> file_failed;
     std::function<void(std::string)> skipped;
     // The control connection. The roots are the sources that exist.
-    std::function<void(UniqueFd socket, std::vector<std::shared_ptr<const SourceRoot>> roots)>
+    std::function<void(Channel channel, std::vector<std::shared_ptr<const SourceRoot>> roots)>
         connected;
     std::function<void(Chunk)> offer; // regular files that the receiver may already have
     std::function<void(Chunk)> chunk; // anything else, and files that it cannot have

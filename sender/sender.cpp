@@ -191,12 +191,14 @@ void Sender::Engine::add_up(const SessionResult& result) {
     failed_changed_ = result.failed_changed;
     report_.skipped = result.skipped;
     report_.discarded = result.discarded;
+    report_.cipher = result.cipher;
     report_.would_send_files = result.would_send_files;
     report_.would_send_bytes = result.would_send_bytes;
     report_.files_sent += result.files_sent;
     report_.bytes += result.bytes;
     report_.compressed_to += result.compressed_to;
     report_.resent_bytes += result.bytes_in_vain;
+    report_.damaged += result.damaged;
     report_.reconnected_streams += result.stream_reconnects;
     report_.streams = std::max<std::uint64_t>(report_.streams, result.streams);
     report_.usage += result.usage;
@@ -294,7 +296,9 @@ bool Sender::Engine::is_news(const std::string& message) {
 
 void Sender::Engine::fill_report() {
     report_.dry_run = options_.dry_run;
-    report_.verified = options_.verify && report_.receiver && !options_.dry_run;
+    report_.security = options_.security;
+    const bool verifies = options_.verify || options_.security == Security::signed_data;
+    report_.verified = verifies && report_.receiver && !options_.dry_run;
     report_.seconds = in_seconds(Clock::now() - started_);
     if (report_.failure) {
         report_.exit_code = exit_code(report_.failure->kind);

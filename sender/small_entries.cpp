@@ -18,19 +18,22 @@ proto::ByteView as_bytes(const std::string& text) {
 }
 
 // Completes a frame whose payload is in its place already.
-proto::ByteView complete(std::vector<std::byte>& frame, std::uint64_t id, proto::Encoding encoding,
-                         std::size_t raw_bytes, std::size_t payload_bytes) {
+std::span<std::byte> complete(std::vector<std::byte>& frame, std::uint64_t id,
+                              proto::Encoding encoding, std::size_t raw_bytes,
+                              std::size_t payload_bytes, bool seal) {
     proto::Bytes header;
     proto::encode_batch_header(id, encoding, static_cast<std::uint32_t>(raw_bytes), payload_bytes,
                                header);
     std::ranges::copy(header, frame.begin());
     const auto whole = std::span(frame).first(header.size() + payload_bytes);
-    proto::seal_frame(whole);
+    if (seal) {
+        proto::seal_frame(whole);
+    }
     return whole;
 }
 
 // Makes a frame of frame.raw_bytes of records, compressed where that looks worth it and is shorter.
-void make_batch(FramePipeline::Frame& frame, Compression& compression) {
+void make_batch(FramePipeline::Frame& frame, Compression& compression, bool seal) {
     constexpr std::size_t kHeader = proto::kBatchHeaderBytes;
     const auto records = std::span(frame.raw).subspan(kHeader, frame.raw_bytes);
     if (looks_compressible(records.first(std::min(records.size(), kSampleBytes)))) {
@@ -38,9 +41,9 @@ void make_batch(FramePipeline::Frame& frame, Compression& compression) {
             records, std::span(frame.packed).subspan(kHeader, records.size() - 1));
     }
     frame.whole = frame.packed_bytes > 0 ? complete(frame.packed, frame.id, proto::Encoding::zstd,
-                                                    frame.raw_bytes, frame.packed_bytes)
+                                                    frame.raw_bytes, frame.packed_bytes, seal)
                                          : complete(frame.raw, frame.id, proto::Encoding::raw,
-                                                    frame.raw_bytes, frame.raw_bytes);
+                                                    frame.raw_bytes, frame.raw_bytes, seal);
 }
 
 } // namespace
@@ -126,9 +129,9 @@ Status SmallEntries::send_as_is(std::uint64_t id) {
         return sent;
     }
     const std::size_t bytes = writer_.size();
-    const auto frame = complete(memory_, id, proto::Encoding::raw, bytes, bytes);
+    const auto frame = complete(memory_, id, proto::Encoding::raw, bytes, bytes, !context_.signs());
     context_.totals.bytes_inlined += file_bytes_;
-    Status sent = context_.socket.send(frame, false);
+    Status sent = context_.send(frame, false);
     if (sent) {
         context_.in_flight.sent(id);
         if (context_.meter) {
@@ -153,7 +156,10 @@ Status SmallEntries::post(std::uint64_t id) {
     frame.raw.swap(memory_);
     writer_ = proto::BatchWriter(std::span(memory_).subspan(proto::kBatchHeaderBytes));
     Compression& compression = *context_.settings.compression;
-    frames.post([&compression](FramePipeline::Frame& posted) { make_batch(posted, compression); });
+    const bool seal = !context_.signs();
+    frames.post([&compression, seal](FramePipeline::Frame& posted) {
+        make_batch(posted, compression, seal);
+    });
     return ok();
 }
 

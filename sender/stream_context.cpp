@@ -1,5 +1,6 @@
 #include "sender/stream_context.hpp"
 
+#include "common/data_keys.hpp"
 #include "common/text.hpp"
 
 #include <cerrno>
@@ -42,14 +43,28 @@ Status StreamContext::connect() {
         }
     }
     connection = in_flight.open_connection(socket.fd());
+    if (connection == 0) {
+        return Error{ErrorKind::network, "no more data connections in this session", 0};
+    }
     const auto preamble = proto::encode_preamble({proto::kVersion, proto::Role::data});
     proto::Bytes hello(preamble.begin(), preamble.end());
     proto::encode(proto::Join{*token, connection, settings.index}, hello);
+    if (signs()) {
+        code = frame_codes(*settings.frames_key, connection);
+        proto::sign_frames(std::span(hello).subspan(proto::kPreambleBytes), code);
+    }
     return socket.send(hello, false);
 }
 
+Status StreamContext::send(std::span<std::byte> whole_frames, bool more) {
+    if (signs()) {
+        proto::sign_frames(whole_frames, code);
+    }
+    return socket.send(whole_frames, more);
+}
+
 Status StreamContext::send_oldest_frame() {
-    const FramePipeline::Frame& frame = frames->oldest();
+    FramePipeline::Frame& frame = frames->oldest();
     const bool packed = frame.packed_bytes > 0;
     const bool is_batch = frame.id != 0;
     if (packed || !is_batch) { // a block counts in any case, as the receiver counts it
@@ -58,7 +73,7 @@ Status StreamContext::send_oldest_frame() {
     } else {
         totals.bytes_inlined += frame.file_bytes;
     }
-    Status sent = socket.send(frame.whole, false);
+    Status sent = send(frame.whole, false);
     if (sent) {
         meter->sent(frame.raw_bytes, frame.whole.size(), packed);
         if (is_batch) {

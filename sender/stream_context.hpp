@@ -1,6 +1,7 @@
 // What the parts of one stream share. Belongs to the stream's thread, but for the totals.
 #pragma once
 
+#include "common/secret.hpp"
 #include "common/usage.hpp"
 #include "common/zero_copy.hpp"
 #include "sender/compression.hpp"
@@ -18,6 +19,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 
 namespace sluice {
@@ -44,6 +46,7 @@ struct StreamSettings {
     CopyPath send_path = CopyPath::automatic;
     Compression* compression = nullptr;     // borrowed; none: nothing is compressed
     bool verify = true;                     // raw extents get digests
+    std::optional<Secret> frames_key;       // signed data: of the codes of frames
     std::chrono::milliseconds retry_for{0}; // how long to try to reconnect
 };
 
@@ -58,9 +61,12 @@ public:
                                                                   SourceFile file) = 0;
     // It cannot be completed. Told to the receiver and to people, once.
     virtual void withdraw(const std::shared_ptr<LargeSource>& source, const Error& error) = 0;
-    // The payload of an extent needs a digest, or has this one.
+    // The payload of an extent needs a digest: of the source, or of these bytes; or it has this
+    // one, which is none of signed data. Once for each.
     virtual void compute_digest(std::shared_ptr<LargeSource> source, std::uint64_t id,
                                 std::uint64_t offset, std::uint64_t length) = 0;
+    virtual void compute_digest(std::uint64_t id, proto::ByteView payload) = 0;
+    // The same, of a payload that was hashed as it passed; not where data are signed.
     virtual void add_digest(std::uint64_t id, const proto::Digest& digest) = 0;
     // A connection is no longer used; `reason` is for people.
     virtual void connection_lost(std::uint32_t connection, const Error& reason) = 0;
@@ -93,6 +99,7 @@ struct StreamContext {
     // Where anything may be compressed; else there are none.
     std::optional<FramePipeline> frames;
     std::optional<SendMeter> meter;
+    proto::FrameCode code; // of the present connection, where it is signed
 
     // Connects and, once there is a token, joins the session.
     [[nodiscard]] Status connect();
@@ -100,6 +107,12 @@ struct StreamContext {
     [[nodiscard]] bool compress_next() const {
         return settings.compression != nullptr && settings.compression->wanted();
     }
+    // Whether frames get codes just before they are sent (or else their maker seals them).
+    [[nodiscard]] bool signs() const noexcept { return settings.frames_key.has_value(); }
+    // Sends whole frames, in which it puts their codes where these are wanted: the counter in a
+    // code says which frame of the connection it is, so this is the only way for frames. `more`: as
+    // StreamSocket::send.
+    [[nodiscard]] Status send(std::span<std::byte> whole_frames, bool more);
     // Sends the frame that has been in the pipeline for longest, once it is made; or all of them.
     [[nodiscard]] Status send_oldest_frame();
     [[nodiscard]] Status send_frames();

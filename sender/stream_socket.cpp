@@ -1,12 +1,16 @@
 #include "sender/stream_socket.hpp"
 
 #include "common/net.hpp"
+#include "common/secure_connect.hpp"
 #include "common/usage.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <fmt/format.h>
 #include <optional>
-#include <sys/socket.h>
+#include <span>
+#include <unistd.h>
+#include <utility>
 
 namespace sluice {
 
@@ -18,6 +22,19 @@ constexpr std::chrono::milliseconds kWait{60'000};
 // left to another stream any more, and at the end the slowest of all is waited for.
 constexpr std::size_t kUnsentBytes = std::size_t{256} << 10;
 
+// What is read at once of a file that has to be encrypted.
+constexpr std::size_t kCopyBytes = std::size_t{256} << 10;
+
+// What a record adds to its content: header, type and tag (RFC 8446, 5.2); and the least that is
+// sent as one where the rate is limited.
+constexpr std::uint64_t kRecordBytes = 22;
+constexpr std::uint64_t kLeastRecordBytes = 1024;
+constexpr std::uint64_t kRecordContentBytes = std::uint64_t{16} << 10;
+
+std::uint64_t records(std::uint64_t bytes) {
+    return bytes / kRecordContentBytes + 1;
+}
+
 Error cancelled() {
     return {ErrorKind::interrupted, "cancelled", ECANCELED};
 }
@@ -25,20 +42,22 @@ Error cancelled() {
 } // namespace
 
 Status StreamSocket::connect() {
-    Result<UniqueFd> connected = connect_tcp(target_.host, target_.port, target_.connect_timeout,
-                                             target_.cancel_fd, target_.congestion);
+    Result<Channel> connected =
+        connect_channel(target_.host, target_.port, target_.connect_timeout, target_.cancel_fd,
+                        target_.tls.get(), target_.congestion);
     if (!connected) {
         return std::move(connected).error();
     }
-    socket_ = std::move(*connected);
+    channel_ = std::move(*connected);
+    protected_bytes_ = 0;
     if (target_.far) {
-        set_unsent_limit(socket_.get(), kUnsentBytes);
+        set_unsent_limit(channel_.fd(), kUnsentBytes);
     }
     return ok();
 }
 
 void StreamSocket::close() noexcept {
-    socket_ = {};
+    channel_ = {};
 }
 
 Status StreamSocket::send(proto::ByteView bytes, bool more) {
@@ -47,11 +66,9 @@ Status StreamSocket::send(proto::ByteView bytes, bool more) {
         if (!turn) {
             return turn.error();
         }
-        count_system_call();
-        const ssize_t sent = ::send(socket_.get(), bytes.data(), static_cast<std::size_t>(*turn),
-                                    MSG_NOSIGNAL | (more ? MSG_MORE : 0));
+        const ssize_t sent = channel_.send(bytes.first(static_cast<std::size_t>(*turn)), more);
         if (sent >= 0) {
-            share_.spend(static_cast<std::uint64_t>(sent));
+            this->sent(static_cast<std::uint64_t>(sent));
             bytes = bytes.subspan(static_cast<std::size_t>(sent));
         } else if (errno == EAGAIN) {
             if (Status ready = wait_until_writable(); !ready) {
@@ -72,8 +89,8 @@ Result<StreamSocket::Sent> StreamSocket::send_file(FileToSocket& copier, int fil
         if (!turn) {
             return turn.error();
         }
-        const Step step = copier.step(file, offset, socket_.get(), *turn);
-        share_.spend(step.moved);
+        const Step step = copier.step(file, offset, channel_.fd(), *turn);
+        this->sent(step.moved);
         (step.zero_copy ? sent.zero_copy : sent.copied) += step.moved;
         offset += step.moved;
         length -= step.moved;
@@ -92,11 +109,72 @@ Result<StreamSocket::Sent> StreamSocket::send_file(FileToSocket& copier, int fil
     return sent;
 }
 
+Result<StreamSocket::Sent> StreamSocket::copy_file(int file, std::uint64_t offset,
+                                                   std::uint64_t length, Digester* digester) {
+    copied_.resize(kCopyBytes);
+    Sent sent;
+    while (sent.copied < length) {
+        const auto wanted =
+            static_cast<std::size_t>(std::min<std::uint64_t>(length - sent.copied, kCopyBytes));
+        count_system_call();
+        const ssize_t got =
+            ::pread(file, copied_.data(), wanted, static_cast<off_t>(offset + sent.copied));
+        if (got < 0 && errno == EINTR) {
+            continue;
+        }
+        if (got < 0) {
+            sent.read_error = errno;
+            return sent;
+        }
+        if (got == 0) {
+            sent.truncated = true;
+            return sent;
+        }
+        const auto bytes = std::span(copied_).first(static_cast<std::size_t>(got));
+        if (digester != nullptr) {
+            digester->add(bytes);
+        }
+        if (Status done = send(bytes, false); !done) {
+            return std::move(done).error();
+        }
+        sent.copied += static_cast<std::uint64_t>(got);
+    }
+    return sent;
+}
+
 Result<std::uint64_t> StreamSocket::wait_for_turn(std::uint64_t wanted) {
     const auto began = std::chrono::steady_clock::now();
-    const std::uint64_t allowed = share_.wait(wanted, target_.cancel_fd);
+    const bool by_record = target_.limiter != nullptr && channel_.tls() != nullptr;
+    Result<std::uint64_t> turn =
+        by_record ? wait_for_record(wanted) : share_.wait(wanted, target_.cancel_fd);
     waited_ += std::chrono::steady_clock::now() - began;
-    return allowed > 0 ? Result<std::uint64_t>(allowed) : Result<std::uint64_t>(cancelled());
+    return turn && *turn == 0 ? Result<std::uint64_t>(cancelled()) : turn;
+}
+
+// A turn of a low rate may be a few bytes, and each record takes kRecordBytes beside its content.
+// So turns are gathered until they are worth a record.
+std::uint64_t StreamSocket::wait_for_record(std::uint64_t wanted) {
+    const std::uint64_t least = std::min(wanted + kRecordBytes, kLeastRecordBytes);
+    while (granted_ < least) {
+        const std::uint64_t turn = share_.wait(RateSchedule::kMaxTurnBytes, target_.cancel_fd);
+        if (turn == 0) {
+            return 0;
+        }
+        share_.spend(turn);
+        granted_ += turn;
+    }
+    return std::min(wanted, granted_ - records(granted_) * kRecordBytes);
+}
+
+void StreamSocket::sent(std::uint64_t bytes) noexcept {
+    if (channel_.tls() == nullptr) {
+        share_.spend(bytes);
+        return;
+    }
+    protected_bytes_ += bytes;
+    if (target_.limiter != nullptr) {
+        granted_ -= std::min(granted_, bytes + records(bytes) * kRecordBytes);
+    }
 }
 
 Status StreamSocket::wait_until_writable() {
@@ -114,12 +192,12 @@ Status StreamSocket::wait_as_long_as_it_moves() {
     std::optional<std::uint64_t> taken;
     for (;;) {
         const auto wait = limited ? (target_.timeout + std::chrono::milliseconds{1}) / 2 : kWait;
-        switch (wait_for_socket(socket_.get(), true, target_.cancel_fd, wait)) {
+        switch (wait_for_socket(channel_.fd(), true, target_.cancel_fd, wait)) {
         case Wait::ready: return ok();
         case Wait::cancelled: return cancelled();
         case Wait::timed_out: break;
         }
-        const std::uint64_t now = tcp_progress(socket_.get()).acknowledged_bytes;
+        const std::uint64_t now = tcp_progress(channel_.fd()).acknowledged_bytes;
         if (limited && taken == now) {
             return broken(ETIMEDOUT);
         }

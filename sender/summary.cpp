@@ -1,6 +1,7 @@
 #include "sender/summary.hpp"
 
 #include "common/text.hpp"
+#include "common/ways.hpp"
 
 #include <fmt/format.h>
 #include <initializer_list>
@@ -91,20 +92,27 @@ std::string summary(const SenderReport& report) {
     }
     const proto::Done& done = *report.receiver;
     std::string text = headline(report) + "\n";
+    if (report.security != Security::none) {
+        text += fmt::format("  security: {}\n", security_name(report.security));
+    }
     if (report.bytes.total() > 0) {
-        text += fmt::format("  sender:   {}\n", list_parts({{report.bytes.zero_copy, "sendfile"},
-                                                            {report.bytes.copied, "copied"},
-                                                            {report.bytes.inlined, "inline"},
-                                                            {report.bytes.compressed, "zstd"}}));
+        const Ways sending = sending_ways(report.security);
+        const Ways receiving = receiving_ways(report.security);
+        text +=
+            fmt::format("  sender:   {}\n", list_parts({{report.bytes.zero_copy, sending.zero_copy},
+                                                        {report.bytes.copied, sending.copied},
+                                                        {report.bytes.inlined, "inline"},
+                                                        {report.bytes.compressed, "zstd"}}));
         if (report.bytes.compressed > 0) {
             text +=
                 fmt::format("            zstd made {} of {}\n", format_bytes(report.compressed_to),
                             format_bytes(report.bytes.compressed));
         }
-        text += fmt::format("  receiver: {}\n", list_parts({{done.bytes_spliced, "splice"},
-                                                            {done.bytes_copied, "copied"},
-                                                            {done.bytes_inline, "inline"},
-                                                            {done.bytes_decompressed, "zstd"}}));
+        text +=
+            fmt::format("  receiver: {}\n", list_parts({{done.bytes_spliced, receiving.zero_copy},
+                                                        {done.bytes_copied, receiving.copied},
+                                                        {done.bytes_inline, "inline"},
+                                                        {done.bytes_decompressed, "zstd"}}));
     }
     text += fmt::format("  sender:   {}\n", describe_usage(report.usage));
     text += fmt::format("  receiver: {}\n",

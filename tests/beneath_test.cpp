@@ -1,5 +1,6 @@
 // Names that are resolved below a directory and nowhere else, and the removal of trees.
 #include "common/beneath.hpp"
+#include "common/hardening.hpp"
 #include "tests/support/temp_dir.hpp"
 #include "tests/support/unprivileged.hpp"
 
@@ -191,8 +192,14 @@ TEST_CASE("directories that their owner may not read, write or enter are removed
     const TempDir directory;
     directory.set_mode("", 0777);
     const std::string base = directory.path();
+    const bool hidden = GENERATE(false, true); // /proc/self belongs to root then
     const std::string trouble = as_nobody([&] {
         const TempDir mine(base);
+        if (hidden) {
+            expect(bool(hide_process()), "hide_process");
+            expect(UniqueFd::adopt(::open("/proc/self/environ", O_RDONLY | O_CLOEXEC)).get() < 0,
+                   "the process is not hidden");
+        }
         const auto root =
             UniqueFd::adopt(::open(mine.path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
         for (const mode_t mode : {0U, 0111U, 0222U, 0444U, 0555U, 0333U, 0666U}) {

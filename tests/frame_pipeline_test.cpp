@@ -18,7 +18,7 @@ TEST_CASE("a frame pipeline hands frames out in the order in which they were pos
             frames.next().raw_bytes = posted++;
             frames.post([](FramePipeline::Frame& frame) {
                 frame.got = static_cast<std::int64_t>(frame.raw_bytes * 2);
-                frame.whole = proto::ByteView(frame.raw).first(frame.raw_bytes);
+                frame.whole = std::span(frame.raw).first(frame.raw_bytes);
             });
         }
         const FramePipeline::Frame& oldest = frames.oldest();

@@ -286,3 +286,16 @@ TEST_CASE("a connection that the receiver calls lost counts until its stream has
     CHECK(in_flight.bytes_taken() >= 5);
     CHECK_FALSE(in_flight.close_connection(connection).acknowledged); // forgotten
 }
+
+TEST_CASE("the digest of a parcel is claimed once, while it is under way") {
+    InFlight table(10);
+    const std::uint32_t connection = table.open_connection(-1);
+    const std::uint64_t first = must_add(table, connection, batch_of(1, 100));
+    const std::uint64_t second = must_add(table, connection, batch_of(1, 100));
+    CHECK(table.claim_digest(first));
+    CHECK_FALSE(table.claim_digest(first));
+    static_cast<void>(table.take_lost(connection));
+    CHECK_FALSE(table.claim_digest(first));
+    CHECK_FALSE(table.claim_digest(second));
+    CHECK_FALSE(table.claim_digest(second + 1));
+}

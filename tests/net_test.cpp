@@ -44,6 +44,29 @@ bool has_option(int socket, int level, int name) {
 
 } // namespace
 
+TEST_CASE("a peer counts by its IPv4 address, or by the /64 network of its IPv6 address") {
+    struct Way {
+        const char* listen;
+        const char* connect;
+        const char* network;
+    };
+    for (const Way& way : {Way{"127.0.0.1", "127.0.0.1", "127.0.0.1"}, Way{"::1", "::1", "::/64"},
+                           Way{"::", "127.0.0.1", "127.0.0.1"}}) {
+        INFO(way.listen << ' ' << way.connect);
+        const auto listener = listen_tcp(way.listen, 0);
+        if (!listener) {
+            continue; // no IPv6 here
+        }
+        const auto client = connect_tcp(way.connect, local_port(listener->get()), kLong, -1);
+        REQUIRE(client);
+        REQUIRE(wait_for(listener->get(), POLLIN));
+        const auto server = accept_tcp(listener->get());
+        REQUIRE(server);
+        CHECK(peer_network(server->get()) == way.network);
+        CHECK(peer_network(listener->get()).empty());
+    }
+}
+
 TEST_CASE("a connection reaches the listener, and both ends know each other's address") {
     const UniqueFd listener = listen_somewhere();
     const std::uint16_t port = local_port(listener.get());

@@ -62,7 +62,7 @@ constexpr std::string_view kExtentRest =
 
 std::vector<Rejection> open_rejections() {
     return {
-        {"open with an unknown flag", FrameType::open, open_body("80000000 0100", "0000 0000 0000"),
+        {"open with an unknown flag", FrameType::open, open_body("00010000 0100", "0000 0000 0000"),
          Fault::bad_value},
         {"open with an unknown high flag", FrameType::open,
          open_body("00000080 0100", "0000 0000 0000"), Fault::bad_value},

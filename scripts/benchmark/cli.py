@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 _TARGETS = ["sluice_bare", "sluice-send", "sluice-recv"]
 _TARGETS += ["sluice_link"] if NETLAB.exists() else []
 _DEFAULT_RUNS, _QUICK_RUNS = 5, 3
+_OF_SWEEP = ("files", "generate", "discard", "link", "security", "to", "key_file", "insecure")
 _EPILOG = """\
 Suites (--list explains them):
   {names},
@@ -36,7 +37,7 @@ Examples:
   scripts/bench --quick --html report.html
   scripts/bench tree --tree ~/project
   scripts/bench sweep --verify digest,none --streams 1,2,4 --size 64M,1G
-  scripts/bench sweep --to server:7722 --compress none,1,auto --size 1G
+  scripts/bench sweep --to server:7722 --key-file key --compress none,1,auto --size 1G
 """
 
 
@@ -83,7 +84,10 @@ def parser() -> argparse.ArgumentParser:
     add("--generate", action="store_true", help="made-up bytes instead of files, for --size")
     add("--discard", action="store_true", help="the receiver stores nothing")
     add("--link", metavar="LIST", help="RATE/RTT/LOSS, such as 200M/80ms/0.1%% (root)")
+    add("--security", metavar="LIST", help="none, signed, tls (default none)")
     add("--to", metavar="HOST[:PORT]", help="a receiver that runs; what it got stays there")
+    add("--key-file", metavar="FILE", help="with --to: its key (default for --security: tls)")
+    add("--insecure", action="store_true", help="with --to: in clear, although not to loopback")
     return result
 
 
@@ -100,16 +104,17 @@ def choose(options: argparse.Namespace) -> list[Suite]:
             raise UsageError(f"no suite '{name}': there are {', '.join(known)} and all")
     tree = Path(options.tree or "/usr/share").resolve()
     options.tree_given = options.tree is not None
-    if ("tree" in names or options.tree_given) and not tree.is_dir():
+    needs_tree = options.tree_given or not {"tree", "security"}.isdisjoint(names)
+    if needs_tree and not tree.is_dir():
         raise UsageError(f"--tree {tree} is not a directory")
     if names == ["sweep"]:
         options.tree = tree
         return [sweep.make(options)]
     if "sweep" in names:
         raise UsageError("sweep goes alone: its lists do not apply to other suites")
-    given = [name for name in ("files", "generate", "discard", "link", "to") if vars(options)[name]]
+    given = [name for name in _OF_SWEEP if vars(options)[name]]
     if given:
-        raise UsageError(f"--{given[0]} belongs to sweep")
+        raise UsageError(f"--{given[0].replace('_', '-')} belongs to sweep")
     size = parse_size(options.size) if options.size else None
     settings = suites.Settings(options.quick, size, tree, options.peers)
     return [suites.make(name, settings) for name in names]
@@ -236,6 +241,8 @@ def main() -> int:
             say(f"{name:<10}{suites.explain(name)}")
         say(f"{'sweep':<10}every combination of the lists given; see --help")
         return 0
+    # A key that the user keeps for other purposes would change what is measured.
+    os.environ["SLUICE_KEY_FILE"] = ""
     cleanup = Cleanup()
     raise_on_signals()
     try:

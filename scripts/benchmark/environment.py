@@ -6,6 +6,7 @@ import datetime
 import os
 import platform
 import re
+import ssl
 import subprocess
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from .tools import Programs
 from .units import GIB
 
 _BUSY_LOAD_PER_CORE = 0.25
+# What AES-GCM is fast by, as x86 and ARM name it.
+_CIPHER_FLAGS = ("aes", "vaes", "pclmulqdq", "vpclmulqdq", "pmull")
 
 
 def _first_line(*command: str | Path) -> str:
@@ -36,6 +39,15 @@ def _setting(name: str) -> str:
         return "unknown"
 
 
+def _ciphers() -> str:
+    """What encrypting costs depends on. Python's OpenSSL is the one that sluice runs with."""
+    match = re.search(r"^(?:flags|Features)\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.M)
+    has = set(match[1].split()) if match else set()
+    flags = " ".join(flag for flag in _CIPHER_FLAGS if flag in has) or "no instructions for AES"
+    kernel = "tls" in _setting("ipv4/tcp_available_ulp").split()
+    return f"{ssl.OPENSSL_VERSION}; {flags}; kernel TLS {'loaded' if kernel else 'not loaded'}"
+
+
 def gather(programs: Programs, directory: Path) -> dict[str, str]:
     """In the order in which it is shown."""
     kind = subprocess.run(
@@ -48,6 +60,7 @@ def gather(programs: Programs, directory: Path) -> dict[str, str]:
         "kernel": f"{platform.system()} {platform.release()}",
         "cores": str(len(os.sched_getaffinity(0))),
         "processor": _processor(),
+        "ciphers": _ciphers(),
         "memory": f"{memory('MemTotal') / GIB:.1f} GiB",
         "file system": kind[-1] if kind else "unknown",
         "congestion control": f"{_setting('ipv4/tcp_congestion_control')} by default, "

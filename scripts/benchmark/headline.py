@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .model import GroupResult, Result, SuiteResult
-from .table import rate_of, rate_unit, series_of
+from .table import goals, rate_of, rate_unit, series_of
 from .units import significant
 
 
@@ -18,10 +18,12 @@ def _beside(head: Result, group: GroupResult) -> list[str]:
     parts: list[str] = []
     if head.wall is None:
         return parts
+    # The goals say more of those.
+    named = {goal.beside for goal in group.group.goals if goal.case == head.case.name}
     ratio = group.ratio(head)
     if ratio is not None and group.group.bound is not None:
         parts.append(f"{100 / ratio:.0f} % of the bound: {group.group.bound.text}")
-    elif ratio is not None and group.group.reference != head.case.name:
+    elif ratio is not None and group.group.reference not in (head.case.name, *named):
         parts.append(f"{ratio:.2f} x the time of {group.group.reference}")
     for role, what in (("peer", "the fastest peer"), ("sluice", "the best other choice")):
         others = [
@@ -33,7 +35,7 @@ def _beside(head: Result, group: GroupResult) -> list[str]:
         if not others or (role == "sluice" and "auto" not in head.case.name):
             continue
         best = min(others, key=lambda result: result.wall.median if result.wall else 0)
-        if best.wall is not None:
+        if best.wall is not None and best.case.name not in named:
             factor = best.wall.median / head.wall.median
             relation = "as fast as" if factor >= 1 else "the speed of"
             parts.append(f"{factor:.2f} x {relation} {what} ({best.case.name})")
@@ -49,7 +51,8 @@ def sentence(group: GroupResult, unit: str) -> str:
     if not head.measured:
         return f"{head.case.name} {head.status}: {head.message}"
     parts = [f"{head.case.name}: {_pace(head, group, unit)}", *_beside(head, group)]
-    return "; ".join(parts + [f"{meaning}: {rates}" for meaning, rates in series_of(head)])
+    parts += [f"{meaning}: {rates}" for meaning, rates in series_of(head)]
+    return "; ".join(parts + goals(group, head.case.name))
 
 
 def summary(suite: SuiteResult) -> list[tuple[str, str]]:

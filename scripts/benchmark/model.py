@@ -109,6 +109,16 @@ class Bound:
 
 
 @dataclass(frozen=True)
+class Goal:
+    """What the times of two cases are wanted to be beside each other."""
+
+    case: str
+    beside: str
+    factor: float
+    faster: bool = False  # at least so many times as fast; else: at most so many times the time
+
+
+@dataclass(frozen=True)
 class Group:
     """Cases that are compared with each other: the same work over the same network."""
 
@@ -120,6 +130,7 @@ class Group:
     bound: Bound | None = None  # then times are shown as multiples of this
     cold: bool = False  # the source is not in the page cache
     x: float | None = None  # where it is on a line chart
+    goals: tuple[Goal, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -186,6 +197,18 @@ class GroupResult:
     def ratio(self, result: Result) -> float | None:
         return ratio(result.wall, self.reference_wall())
 
+    def reached(self, goal: Goal) -> float | None:
+        """What the goal's factor is in fact; None: not both were measured."""
+        walls = {result.case.name: result.wall for result in self.results if result.measured}
+        case, beside = walls.get(goal.case), walls.get(goal.beside)
+        return ratio(beside, case) if goal.faster else ratio(case, beside)
+
+    def met(self, goal: Goal) -> bool | None:
+        reached = self.reached(goal)
+        if reached is None:
+            return None
+        return reached >= goal.factor if goal.faster else reached <= goal.factor
+
 
 @dataclass
 class SuiteResult:
@@ -248,6 +271,10 @@ def _group_json(group: GroupResult) -> dict[str, Any]:
         "reference": group.group.reference or None,
         "bound": None if bound is None else asdict(bound),
         "x": group.group.x,
+        "goals": [
+            {**asdict(goal), "reached": group.reached(goal), "met": group.met(goal)}
+            for goal in group.group.goals
+        ],
         "cases": [
             {
                 "name": result.case.name,

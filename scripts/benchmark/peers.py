@@ -7,18 +7,14 @@ from __future__ import annotations
 
 import json
 import os
-import pwd
 import shutil
-import subprocess
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 from .model import Failure, Run
 from .system import Timed, free_port
 from .tools import Place
 
-_PRIVILEGE_DIRECTORY = Path("/run/sshd")
 _SERVER_DIRECTORIES = os.pathsep.join(("/usr/local/sbin", "/usr/sbin", "/sbin"))
 
 
@@ -27,7 +23,8 @@ def which(name: str) -> str | None:
     return shutil.which(name) or shutil.which(name, path=_SERVER_DIRECTORIES)
 
 
-def _lacking(*names: str) -> str | None:
+def lacking(*names: str) -> str | None:
+    """What to say of the first that there is not."""
     for name in names:
         if not which(name):
             return f"{name} is not installed"
@@ -46,7 +43,7 @@ class Socat:
     """One file, in pieces of 1 MiB."""
 
     def missing(self, place: Place) -> str | None:
-        return _lacking("socat")
+        return lacking("socat")
 
     def run(self, place: Place) -> Run:
         host, port = place.network.host, free_port(place.network.host)
@@ -67,10 +64,10 @@ class Netcat:
     """One file by redirection, a tree through tar at both ends."""
 
     def missing(self, place: Place) -> str | None:
-        lacking = _lacking("nc", "tar", "bash")
-        if lacking is None and "openbsd" not in os.path.realpath(which("nc") or ""):
+        obstacle = lacking("nc", "tar", "bash")
+        if obstacle is None and "openbsd" not in os.path.realpath(which("nc") or ""):
             return "nc is not that of OpenBSD (package netcat-openbsd)"
-        return lacking
+        return obstacle
 
     def run(self, place: Place) -> Run:
         host, port = place.network.host, str(free_port(place.network.host))
@@ -87,7 +84,7 @@ class Netcat:
         return _both(place, receiver, sender, started)
 
 
-def _served(place: Place, server: Timed, sender: Timed) -> Run:
+def served(place: Place, server: Timed, sender: Timed) -> Run:
     """Of a client that knows when everything has arrived. The server is ended for its bill."""
     sent = sender.wait(place.limit_seconds)
     return Run(sent.seconds, sent.end, server.stop().end)
@@ -98,7 +95,7 @@ class Rsync:
     """A daemon, whole files: -aW."""
 
     def missing(self, place: Place) -> str | None:
-        return _lacking("rsync")
+        return lacking("rsync")
 
     def run(self, place: Place) -> Run:
         port = free_port(place.network.host)
@@ -121,81 +118,7 @@ class Rsync:
         slash = "/" if place.work.kind == "tree" else ""
         url = f"rsync://{place.network.host}:{port}/bench/{place.target.name}{slash}"
         sender = place.sending("send", "rsync", "-aW", f"{place.source}{slash}", url)
-        return _served(place, server, sender)
-
-
-def _make_key(path: Path) -> None:
-    if not path.exists():
-        subprocess.run(
-            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", path],
-            check=True,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-        )
-
-
-def _make_privilege_directory() -> bool:
-    """sshd insists on it when it runs as root, and its service may never have made it."""
-    if os.geteuid() != 0 or _PRIVILEGE_DIRECTORY.exists():
-        return False
-    _PRIVILEGE_DIRECTORY.mkdir(mode=0o755)
-    return True
-
-
-_SSHD_CONFIG = """\
-ListenAddress {host}
-Port {port}
-HostKey {scratch}/host_key
-AuthorizedKeysFile {scratch}/user_key.pub
-PidFile none
-StrictModes no
-UsePAM no
-PasswordAuthentication no
-KbdInteractiveAuthentication no
-PermitRootLogin prohibit-password
-Subsystem sftp internal-sftp
-"""
-
-
-@dataclass(frozen=True)
-class Scp:
-    """aes128-gcm, into an sshd of its own with keys of its own."""
-
-    def missing(self, place: Place) -> str | None:
-        if place.work.tree is not None:
-            return "scp follows symbolic links"
-        return _lacking("scp", "sshd", "ssh-keygen")
-
-    def run(self, place: Place) -> Run:
-        host, port = place.network.host, free_port(place.network.host)
-        try:
-            _make_key(place.scratch / "host_key")
-            _make_key(place.scratch / "user_key")
-            made = _make_privilege_directory()
-        except (OSError, subprocess.CalledProcessError) as error:
-            raise Failure(f"sshd: {error}") from None
-        config = place.scratch / "sshd_config"
-        config.write_text(_SSHD_CONFIG.format(host=host, port=port, scratch=place.scratch))
-        try:
-            return self._copy(place, host, port, config)
-        finally:
-            if made:
-                _PRIVILEGE_DIRECTORY.rmdir()
-
-    def _copy(self, place: Place, host: str, port: int, config: Path) -> Run:
-        server = place.receiving("receive", which("sshd") or "sshd", "-D", "-e", "-f", config)
-        server.await_listener(port)
-        words = ["-F", "none", "-q", "-p", "-c", "aes128-gcm@openssh.com", "-P", str(port)]
-        for option in ("BatchMode=yes", "StrictHostKeyChecking=no", "LogLevel=ERROR"):
-            words += ["-o", option]
-        words += ["-o", "UserKnownHostsFile=/dev/null", "-i", str(place.scratch / "user_key")]
-        if place.work.kind == "tree":
-            words.append("-r")
-        user = pwd.getpwuid(os.geteuid()).pw_name
-        sender = place.sending(
-            "send", "scp", *words, place.payload(), f"{user}@{host}:{place.target}"
-        )
-        return _served(place, server, sender)
+        return served(place, server, sender)
 
 
 _NGINX_CONFIG = """\
@@ -228,7 +151,7 @@ class Nginx:
     """The other way round: nginx sends by sendfile(2), curl fetches and writes."""
 
     def missing(self, place: Place) -> str | None:
-        return _lacking("nginx", "curl")
+        return lacking("nginx", "curl")
 
     def run(self, place: Place) -> Run:
         # The file lies at this end, so this is where the server is.
@@ -258,7 +181,7 @@ class Iperf:
     zero_copy: bool = False
 
     def missing(self, place: Place) -> str | None:
-        return _lacking("iperf3")
+        return lacking("iperf3")
 
     def run(self, place: Place) -> Run:
         host, port = place.network.host, free_port(place.network.host)

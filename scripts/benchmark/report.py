@@ -11,7 +11,7 @@ from . import charts
 from .headline import summary
 from .model import GroupResult, Report, Result, SuiteResult
 from .stats import Spread
-from .table import cpu_per_gb, notes, rate_of, rate_unit
+from .table import cpu_per_gb, goals, notes, rate_of, rate_unit
 from .units import MIB, format_count, format_seconds, significant
 
 _TEMPLATE = "report.html.j2"
@@ -65,6 +65,7 @@ def _group(suite: SuiteResult, group: GroupResult, prefix: str) -> dict[str, Any
         "reference": group.group.reference,
         "rate_unit": rate_unit(group, unit)[0],
         "rows": _rows(group, unit),
+        "goals": goals(group),
         "throughput": charts.throughput(group, unit, f"{prefix}t") if bars else "",
         "ways": charts.where_bytes_went(group, f"{prefix}w") if bars else "",
     }

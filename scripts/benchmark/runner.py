@@ -163,7 +163,10 @@ class Runner:
             self._processes.warm(0 if work.discard else work.bytes)
             if source is not None:
                 chill(source) if group.cold else heat(source)
-            run = tool.run(place)
+            try:
+                run = tool.run(place)
+            finally:
+                self._processes.kill_all()  # what still runs after a failure keeps the target busy
             kept = run.stored and not work.discard
             if kept and self._plan.verify and not result.runs and source is not None:
                 _compare(source, place.target)

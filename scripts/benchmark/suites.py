@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .crowd import Limited, Sessions
-from .model import Bound, Case, Group, Suite, Tool, Work
-from .peers import Iperf, Netcat, Nginx, Rsync, Scp, Socat
+from .model import Bound, Case, Goal, Group, Suite, Tool, Work
+from .peers import Iperf, Netcat, Nginx, Rsync, Socat
 from .sources import measure_tree
-from .tools import CP, CP_TREE, READ, Bare, Sluice, Synced
+from .ssh import FAST_CIPHER, USUAL_CIPHER, RsyncSsh, Scp, TarSsh, short_name
+from .tools import CP, CP_TREE, LEVELS, READ, Bare, Security, Sluice, Synced
 from .units import GIB, KIB, MIB, Link, format_size, parse_link, parse_size
 
 BARE = "bare sendfile -> splice"
@@ -19,6 +20,9 @@ READ_NAME = "dd bs=1M of=/dev/null"
 
 # The product's goal for many small files: the links' time with 15 % for framing, and 5 round trips.
 _SMALL_FILES_SHARE, _SMALL_FILES_ROUND_TRIPS = 1.15, 5
+# Its goals for protected pushes: signed takes at most so much longer than in clear, TLS is so many
+# times as fast as what goes through ssh, a file and many files.
+_SIGNED_SHARE, _TLS_FILE_FACTOR, _TLS_TREE_FACTOR = 1.15, 3, 5
 
 
 @dataclass(frozen=True)
@@ -114,6 +118,38 @@ def _small(settings: Settings) -> list[Group]:
     count = settings.choose(20_000, 4_000)
     work = Work("tree", count, count * 8 * KIB)
     return [Group(work, _tree_cases(settings), reference=CP_TREE_NAME)]
+
+
+def _level(level: str) -> str:
+    return f"sluice --security {level}"
+
+
+def _protected(work: Work, title: str, ssh: list[Case], named: int, factor: float) -> Group:
+    """All levels beside programs that go through ssh; the first of those, so many, are goals."""
+    levels = [
+        Case(_level(level), Sluice(security=Security(level)), "sluice", headline=level == "tls")
+        for level in LEVELS
+    ]
+    goals = [Goal(_level("signed"), _level("none"), _SIGNED_SHARE)]
+    goals += [Goal(_level("tls"), case.name, factor, faster=True) for case in ssh[:named]]
+    return Group(work, levels + ssh, title, _level("none"), goals=tuple(goals))
+
+
+def _security(settings: Settings) -> list[Group]:
+    fast, usual = short_name(FAST_CIPHER), short_name(USUAL_CIPHER)
+    rsync = peer(f"rsync -aW over ssh ({fast})", RsyncSsh())
+    large = [peer(f"scp ({fast})", Scp()), peer(f"scp ({usual})", Scp(USUAL_CIPHER)), rsync]
+    tree = [rsync, peer(f"tar | ssh | tar ({fast})", TarSsh())]
+    many = [peer(f"scp -r ({fast})", Scp(), max_runs=1), *tree]
+    if not settings.peers:
+        large, tree, many = [], [], []
+    count = settings.choose(20_000, 2_000)
+    small = Work("tree", count, count * 8 * KIB)
+    return [
+        _protected(settings.large(), "one large file", large, 3, _TLS_FILE_FACTOR),
+        _protected(tree_work(settings.tree), "a real tree", tree, 1, _TLS_TREE_FACTOR),
+        _protected(small, "small files", many, 2, _TLS_TREE_FACTOR),
+    ]
 
 
 def _fsync(settings: Settings) -> list[Group]:
@@ -325,6 +361,9 @@ _DEFINITIONS = {
         "1 to 256 senders at once: all together, and each share",
         _sessions,
         x_label="senders",
+    ),
+    "security": _Definition(
+        "Protected", "in clear, signed, TLS, beside scp, rsync and tar over ssh", _security
     ),
     "bwlimit": _Definition(
         "Limited rate", "--bwlimit: what the receiving kernel gets each second", _bwlimit

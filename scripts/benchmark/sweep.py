@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .model import Case, Group, Suite, Work
 from .suites import BARE, CP_NAME, CP_TREE_NAME, file_peers, reference, tree_peers, tree_work
-from .tools import CP, CP_TREE, Bare, Sluice
+from .tools import CP, CP_TREE, LEVELS, Bare, Security, Sluice
 from .units import Link, UnitError, format_size, parse_link, parse_size
 
 DEFAULT_PORT = 7722
@@ -53,6 +53,20 @@ def parse_remote(text: str) -> tuple[str, int]:
     return match[1].strip("[]"), int(match[2] or DEFAULT_PORT)
 
 
+def _levels(options: Namespace) -> list[str]:
+    """Of --security, if they can be had."""
+    levels = split(options.security or ("tls" if options.key_file else "none"), LEVELS)
+    for name, value in (("--key-file", options.key_file), ("--insecure", options.insecure)):
+        if value and not options.to:
+            raise UnitError(f"{name} belongs to --to")
+    protected = [level for level in levels if level != "none"]
+    if protected and options.to and not options.key_file:
+        raise UnitError(f"--security {protected[0]} with --to needs its key: give --key-file FILE")
+    if options.key_file and not Path(options.key_file).is_file():
+        raise UnitError(f"--key-file {options.key_file} is no file")
+    return levels
+
+
 def _cases(options: Namespace) -> list[Case]:
     """The cross product; a name says only what differs between cases."""
     dimensions = [
@@ -62,9 +76,11 @@ def _cases(options: Namespace) -> list[Case]:
         ("-z", "--compress", split(options.compress, ("none", "auto"), number=True)),
         ("-P", "--streams", split(options.streams, ("auto",), number=True)),
     ]
+    levels = _levels(options)
     remote = parse_remote(options.to) if options.to else None
+    key_file = Path(options.key_file).resolve() if options.key_file else None
     cases: list[Case] = []
-    for values in itertools.product(*(choices for _, _, choices in dimensions)):
+    for *values, level in itertools.product(*(choices for _, _, choices in dimensions), levels):
         send: list[str] = []
         receive: list[str] = []
         name: list[str] = []
@@ -73,7 +89,11 @@ def _cases(options: Namespace) -> list[Case]:
                 name.append(f"{label} {value}")
             if value != _DEFAULTS[option]:
                 (receive if option == "--receive-path" else send).append(f"{option}={value}")
-        tool = Sluice(tuple(send), tuple(receive), remote)
+        if len(levels) > 1:
+            name.append(level)
+        if options.insecure and level == "none":
+            send.append("--insecure")
+        tool = Sluice(tuple(send), tuple(receive), remote, security=Security(level, key_file))
         cases.append(Case(", ".join(name) or "sluice", tool, "sluice", headline=not cases))
     return cases
 

@@ -85,10 +85,10 @@ class Cleanup:
         return action
 
     def now(self, action: Callable[[], None]) -> None:
-        """Undoes one of them ahead of time."""
+        """Undoes one of them ahead of time; what fails is tried again at the end."""
+        action()
         if action in self._actions:
             self._actions.remove(action)
-        action()
 
     def run(self) -> list[str]:
         """Returns what failed. A further signal does not stop it half-way."""

@@ -101,6 +101,22 @@ def notes(result: Result) -> list[str]:
     return [f"{result.case.name}: {meaning}: {rates}" for meaning, rates in series_of(result)]
 
 
+def goals(group: GroupResult, subject: str = "") -> list[str]:
+    """How far each was reached. A goal of the case `subject` goes without its name."""
+    lines = []
+    for goal in group.group.goals:
+        name = "" if goal.case == subject else f"{goal.case}: "
+        relation = "as fast as" if goal.faster else "the time of"
+        wanted = f"goal: {'>=' if goal.faster else '<='} {goal.factor:g}"
+        reached = group.reached(goal)
+        if reached is None:
+            lines.append(f"{name}not measured beside {goal.beside} ({wanted})")
+            continue
+        verdict = "met" if group.met(goal) else "missed"
+        lines.append(f"{name}{reached:.2f} x {relation} {goal.beside} ({wanted}, {verdict})")
+    return lines
+
+
 def render(group: GroupResult, unit: str) -> list[str]:
     """Lines without line ends."""
     base = "xbound" if group.group.bound else "x ref"
@@ -120,7 +136,7 @@ def render(group: GroupResult, unit: str) -> list[str]:
         lines += _row(result, group, unit).splitlines()
     for result in group.results:
         lines += [f"  {note}" for note in notes(result)]
-    return lines
+    return lines + [f"  {line}" for line in goals(group)]
 
 
 LEGEND = (

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,10 +20,13 @@ from .sources import remove
 from .system import Cleanup
 from .units import MIB, format_size
 
-# Without noinit_itable a kernel thread would write inode tables during the measurement.
-MOUNT_OPTIONS = "noatime,noinit_itable"
+# Without noinit_itable a kernel thread would write inode tables during the measurement. With barriers
+# every commit of the journal would sync the image to the disk below, and with it what the run before
+# has left there: a copy took 2.6 to 7.3 s instead of 2.5.
+MOUNT_OPTIONS = "noatime,noinit_itable,nobarrier"
 _BLOCK_BYTES = 4096
 _INODE_BYTES = 256
+_UNMOUNT_LIMIT_SECONDS, _UNMOUNT_PAUSE_SECONDS = 10, 0.05
 
 
 def image_bytes(work: Work) -> int:
@@ -53,8 +57,15 @@ def _allocate(path: Path, size: int) -> None:
 
 
 def _unmount(path: Path) -> None:
-    if os.path.ismount(path):
-        _command("umount", path)
+    """Tries for a while: a program that was killed may still be on its way out."""
+    deadline = time.monotonic() + _UNMOUNT_LIMIT_SECONDS
+    while os.path.ismount(path):
+        try:
+            _command("umount", path)
+        except Failure:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_UNMOUNT_PAUSE_SECONDS)
 
 
 class Targets:

@@ -119,6 +119,45 @@ def bill(end: End, part: dict[str, Any]) -> End:
     return end
 
 
+LEVELS = ("none", "signed", "tls")
+
+
+@dataclass(frozen=True)
+class Security:
+    """How what is sent is protected: one of LEVELS."""
+
+    level: str = "none"
+    key_file: Path | None = None  # of a receiver elsewhere; None: a key made for this benchmark
+
+    def missing(self, programs: Programs, program: Path) -> str | None:
+        needed = () if self.level == "none" else ("--key-file", "--security")
+        return programs.lacks(program, needed)
+
+    def options(self, place: Place, program: Path) -> list[str]:
+        """The same for both ends."""
+        if self.level != "none":
+            return [f"--key-file={self.key_file or _own_key(place)}", f"--security={self.level}"]
+        # Without a key nothing else is needed on loopback; senders of old knew no such rule.
+        outside = place.network.host != LOOPBACK.host
+        knows = outside and place.programs.lacks(program, ("--insecure",)) is None
+        return ["--insecure"] if knows else []
+
+
+def _own_key(place: Place) -> Path:
+    """Both ends may read the same file. It is made at its first use."""
+    path = place.scratch / "key"
+    if not path.exists():
+        command: list[str | Path] = [place.programs.receive, "--generate-key", path]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+            raise Failure(f"sluice-recv --generate-key: {said[-1]}")
+    return path
+
+
+IN_CLEAR = Security()
+
+
 @dataclass(frozen=True)
 class Sluice:
     """sluice-send into a sluice-recv of its own, or into one that runs elsewhere."""
@@ -127,14 +166,18 @@ class Sluice:
     receive: tuple[str, ...] = ()
     remote: tuple[str, int] | None = None  # host, port
     made_up: bool = False  # made-up bytes although there is a source
+    security: Security = IN_CLEAR
 
     def missing(self, place: Place) -> str | None:
-        programs = place.programs
+        programs, security = place.programs, self.security
         made_up = self.made_up or place.work.kind == "generate"
         send = self.send + (("--generate",) if made_up else ())
         receive = self.receive + (("--discard",) if place.work.discard else ())
-        lacking = programs.lacks(programs.send, send)
-        return lacking or (None if self.remote else programs.lacks(programs.receive, receive))
+        lacking = programs.lacks(programs.send, send) or security.missing(programs, programs.send)
+        if lacking or self.remote:
+            return lacking
+        lacking = programs.lacks(programs.receive, receive)
+        return lacking or security.missing(programs, programs.receive)
 
     def run(self, place: Place) -> Run:
         if self.made_up:
@@ -145,12 +188,13 @@ class Sluice:
             if ":" in host:
                 host = f"[{host}]"
         else:
-            receiver = start_receiver(place, "--once", *self.receive)
+            receiver = start_receiver(place, "--once", *self.receive, security=self.security)
             host, port = place.network.host, receiver.await_port()
         name = place.target.name
         if self.remote:
             name = f"{place.target.parent.parent.name}-{place.target.parent.name}"
-        sender = place.sending("send", *sender_command(place, host, port, name, self.send))
+        command = sender_command(place, host, port, name, self.send, self.security)
+        sender = place.sending("send", *command)
         sent = sender.wait(place.limit_seconds)
         received = receiver.wait(place.limit_seconds) if receiver else None
         run = sluice_run(sent, received, read_summary(sender))
@@ -158,11 +202,11 @@ class Sluice:
         return run
 
 
-def start_receiver(place: Place, *options: str) -> Timed:
+def start_receiver(place: Place, *options: str, security: Security = IN_CLEAR) -> Timed:
     """A sluice-recv on a free port of the receiving end."""
-    words = list(options)
+    words = [*options, *security.options(place, place.programs.receive)]
     if place.network.host != LOOPBACK.host:
-        words += ["--listen", place.network.host, "--insecure"]
+        words += ["--listen", place.network.host]
     if place.work.discard:
         words.append("--discard")
     return place.receiving(
@@ -171,10 +215,16 @@ def start_receiver(place: Place, *options: str) -> Timed:
 
 
 def sender_command(
-    place: Place, host: str, port: int, name: str, options: tuple[str, ...]
+    place: Place,
+    host: str,
+    port: int,
+    name: str,
+    options: tuple[str, ...],
+    security: Security = IN_CLEAR,
 ) -> list[str | Path]:
     """What pushes the work to HOST:NAME."""
     command: list[str | Path] = [place.programs.send, "--json", f"--port={port}", *options]
+    command += security.options(place, place.programs.send)
     if place.work.kind == "generate":
         command.append(f"--generate={place.work.bytes}")
     else:

@@ -72,6 +72,18 @@ class Bench(unittest.TestCase):
         names = [case["name"] for case in group["cases"]]
         self.assertEqual(names, ["cp -a", "verify digest", "verify none"])
 
+    def test_every_level_of_security_is_measured_and_held_against_its_goal(self) -> None:
+        tree = Path(self.outputs.name, "tree")
+        tree.mkdir()
+        (tree / "file").write_text("content")
+        value, html = self.measure("security", "--quick", "--size", "3M", "--tree", str(tree))
+        self.assertEqual(problems(html), [])
+        for group in value["suites"][0]["groups"]:
+            self.assertEqual([case["status"] for case in group["cases"]], 3 * ["ok"], group)
+            (goal,) = group["goals"]
+            self.assertEqual(goal["met"], goal["reached"] <= goal["factor"])
+            self.assertIn(f"{goal['case']}: {goal['reached']:.2f} x the time of", html)
+
     def test_what_is_asked_for_is_read_before_anything_is_built(self) -> None:
         done = bench(self.directory, "fiel", "--build-dir", "/nowhere")
         self.assertEqual(done.returncode, 1)

@@ -34,6 +34,31 @@ class System(unittest.TestCase):
                 self.assertEqual(os.listdir(base), [path.name], "part of the image is left")
             self.assertEqual(handed_out.describe(work), "a new directory per run")
 
+    def test_what_could_not_be_undone_ahead_of_time_is_undone_at_the_end(self) -> None:
+        outcomes = [Failure("busy"), None]
+
+        def undo() -> None:
+            outcome = outcomes.pop(0)
+            if outcome:
+                raise outcome
+
+        cleanup = system.Cleanup()
+        cleanup.add(undo)
+        with self.assertRaisesRegex(Failure, "busy"):
+            cleanup.now(undo)
+        ignored = mock.patch("signal.signal")  # the signals of the test stay what they are
+        with ignored:
+            self.assertEqual(cleanup.run(), [])
+        self.assertEqual(outcomes, [])
+
+    def test_a_target_that_is_busy_is_unmounted_as_soon_as_it_is_not(self) -> None:
+        busy = [Failure("busy"), Failure("busy"), None]
+        command = mock.patch.object(targets, "_command", side_effect=busy)
+        mounted = mock.patch("os.path.ismount", side_effect=[True, True, True, False])
+        with command as umount, mounted, mock.patch("time.sleep"):
+            targets._unmount(self.directory)
+        self.assertEqual(umount.call_count, 3)
+
     def test_a_command_that_takes_too_long_may_undo_what_it_began(self) -> None:
         begun, undone = self.directory / "begun", self.directory / "undone"
         script = f"trap 'rm {begun}; touch {undone}; exit 1' TERM; touch {begun}; "

@@ -48,7 +48,7 @@ std::optional<std::string> own_address(bool link_local) {
 }
 
 // A large file and a small one to `[address]:` over two data connections.
-void push_to(const std::string& address) {
+void push_to(const std::string& address, const std::vector<std::string>& options = {}) {
     const TempDir source;
     const TempDir destination;
     source.write_file("tree/large", random_bytes(kLarge, 1));
@@ -56,8 +56,10 @@ void push_to(const std::string& address) {
     const ReceiverProcess receiver(destination.path(), {"--listen", address, "--insecure"});
     for (const std::string& host :
          {"[" + address + "]:", "sluice://[" + address + "]:" + receiver.port() + "/again/"}) {
-        const Finished sent =
-            run({kSendProgram, "-v", "-p", receiver.port(), source.path("tree"), host});
+        std::vector<std::string> command{kSendProgram, "-v", "-p", receiver.port()};
+        command.insert(command.end(), options.begin(), options.end());
+        command.insert(command.end(), {source.path("tree"), host});
+        const Finished sent = run(command);
         INFO(sent.err);
         REQUIRE(sent.code == 0);
         CHECK(contains(sent.err, "connected to [" + address + "]:" + receiver.port()));
@@ -85,5 +87,23 @@ TEST_CASE("a tree is pushed to a link-local address, data connections included")
         skip("this machine has no link-local IPv6 address");
         return;
     }
-    push_to(*address);
+    push_to(*address, {"--insecure"});
+}
+
+TEST_CASE("nothing is sent in clear to another address than loopback, unless that is asked for") {
+    const auto address = own_address(true);
+    if (!address) {
+        skip("this machine has no link-local IPv6 address");
+        return;
+    }
+    const TempDir source;
+    const TempDir destination;
+    source.write_file("file", "x");
+    ReceiverProcess receiver(destination.path(), {"--listen", *address, "--insecure", "-v"});
+    check_exit(
+        run({kSendProgram, "-p", receiver.port(), source.path("file"), "[" + *address + "]:"}), 1,
+        "--insecure");
+    CHECK(receiver.stop() == 0);
+    CHECK_FALSE(contains(receiver.process().err(), "session"));
+    CHECK(destination.list().empty());
 }

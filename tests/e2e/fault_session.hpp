@@ -138,12 +138,14 @@ private:
         port_ = address.substr(address.rfind(':') + 1);
         return true;
     }
-    // By what they lead to, without the inode numbers that differ for each.
+    // By what they lead to, without the inode numbers that differ for each. None for anybody but
+    // root, from whom the receiver does not hide them.
     [[nodiscard]] std::vector<std::string> descriptors() const {
         std::vector<std::string> targets;
         namespace fs = std::filesystem;
-        for (const auto& entry :
-             fs::directory_iterator("/proc/" + std::to_string(process_->pid()) + "/fd")) {
+        std::error_code unreadable;
+        for (const auto& entry : fs::directory_iterator(
+                 "/proc/" + std::to_string(process_->pid()) + "/fd", unreadable)) {
             std::error_code gone;
             const std::string target = fs::read_symlink(entry.path(), gone).string();
             if (target != "/dev/null") { // where what nobody wants goes: opened when first needed

@@ -321,7 +321,7 @@ TEST_CASE("a body that is too short, too long or out of range is refused") {
           on_data(file_frame("f", std::string((64U << 10) + 1, 'x')))},
          {"unknown flag of Open", 12, "",
           greeting(proto::Role::control,
-                   FrameBuilder().u32(1U << 7).u16(1).zeros(30).frame(FrameType::open))},
+                   FrameBuilder().u32(1U << 8).u16(1).zeros(30).frame(FrameType::open))},
          {"no streams", 12, "",
           greeting(proto::Role::control,
                    FrameBuilder().u32(1).u16(0).zeros(30).frame(FrameType::open))}});

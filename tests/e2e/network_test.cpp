@@ -107,8 +107,9 @@ nlohmann::json push_both(const Lab& lab, const std::string& receive_path = "auto
     for (const std::string host : {"10.77.0.2", "[fd77::2]"}) {
         INFO(host);
         const std::string path = host[0] == '[' ? "v6" : "v4";
-        const Finished sent = run(lab.at("near", {kSendProgram, "--json", "--port", receiver.port(),
-                                                  source.path("tree"), host + ":" + path + "/"}));
+        const Finished sent =
+            run(lab.at("near", {kSendProgram, "--insecure", "--json", "--port", receiver.port(),
+                                source.path("tree"), host + ":" + path + "/"}));
         INFO(sent.err);
         REQUIRE(sent.code == 0);
         CHECK(differences(describe_tree(source, "tree"),

@@ -6,40 +6,14 @@
 // bit 2: every frame is sealed before it is read, for no fuzzer finds a digest; the other bits
 // choose the pieces), then the stream. The bytes after a raw extent are its payload.
 #include "proto/batch.hpp"
-#include "proto/frame_reader.hpp"
-#include "proto/messages.hpp"
-#include "tests/support/proto_samples.hpp"
+#include "tests/fuzz/fuzz.hpp"
 
-#include <algorithm>
-#include <cstdint>
-#include <cstdlib>
+#include <optional>
 
 using namespace sluice::proto;
 using namespace sluice::test;
 
 namespace {
-
-void require(bool holds) {
-    if (!holds)
-        std::abort();
-}
-
-// Sizes of the pieces in which the stream arrives; a seed of zero means all at once.
-class Pieces {
-public:
-    explicit Pieces(unsigned seed) : state_(seed) {}
-
-    std::size_t next() {
-        if (state_ == 0)
-            return SIZE_MAX;
-        state_ = state_ * 1'103'515'245U + 12'345U;
-        state_ |= 1U; // never zero
-        return 1 + (state_ >> 16) % 13;
-    }
-
-private:
-    std::uint32_t state_;
-};
 
 void check_records(ByteView records) {
     const TightCopy copy(records);
@@ -73,16 +47,6 @@ std::optional<std::uint64_t> check_frame(FrameType type, ByteView body, ByteView
         return extent.encoding == Encoding::raw ? extent.length : 0;
     }
     return 0;
-}
-
-// Seals the frame at the beginning of a stream, or what there is of it.
-void seal_first(std::span<std::byte> stream) {
-    if (stream.size() < kFrameHeaderBytes)
-        return;
-    std::size_t length = 0;
-    for (std::size_t i = 0; i < 4; ++i)
-        length |= std::to_integer<std::size_t>(stream[i]) << (8 * i);
-    seal_frame(stream.first(std::min(stream.size(), kFrameHeaderBytes + length)));
 }
 
 void check_stream(std::span<std::byte> stream, Role role, bool expect_preamble, bool seal,

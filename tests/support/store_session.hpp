@@ -42,14 +42,16 @@ struct SessionRequest {
 class StoreSession {
 public:
     // Adopts what there is to adopt, as a control connection does.
-    explicit StoreSession(const StoreRoot& root, const SessionRequest& request = {}) {
+    explicit StoreSession(const StoreRoot& root, const SessionRequest& request = {})
+        : StoreSession(root.root, request) {}
+    explicit StoreSession(const ReceiverRoot& root, const SessionRequest& request = {}) {
         static std::uint64_t serial = 0;
         proto::Open open;
         open.flags = request.flags;
         open.destination = request.destination;
         open.roots.assign(request.roots.begin(), request.roots.end());
         open.run.fill(std::byte{request.run});
-        auto made = Store::open(root.root, ++serial, open, request.policy);
+        auto made = Store::open(root, ++serial, open, request.policy);
         if (made) {
             store_ = std::move(*made);
             if (store_->may_adopt()) {

@@ -1,4 +1,5 @@
-// For tests of permissions, which root does not feel: a child process that is nobody.
+// For tests of permissions, which root does not feel, and of what cannot be undone: a child
+// process, as nobody or as who we are.
 #pragma once
 
 #include <cstdlib>
@@ -13,10 +14,11 @@
 
 namespace sluice::test {
 
-// Runs `body` in a child, as nobody where this is root. Empty, or what went wrong: the text of the
-// exception that `body` threw, or how else the child ended.
-inline std::string as_nobody(const std::function<void()>& body) {
-    constexpr uid_t kNobody = 65'534;
+inline constexpr uid_t kNobody = 65'534;
+
+// Runs `body` in a child, for what a process can only do to itself for good. Empty, or what went
+// wrong: the text of the exception that `body` threw, or how else the child ended.
+inline std::string in_child(const std::function<void()>& body) {
     int channel[2];
     if (::pipe(channel) != 0) {
         return "no pipe";
@@ -25,10 +27,6 @@ inline std::string as_nobody(const std::function<void()>& body) {
     if (child == 0) {
         std::string trouble;
         try {
-            if (::geteuid() == 0 && (::setresgid(kNobody, kNobody, kNobody) != 0 ||
-                                     ::setresuid(kNobody, kNobody, kNobody) != 0)) {
-                throw std::runtime_error("cannot become nobody");
-            }
             body();
         } catch (const std::exception& error) {
             trouble = error.what();
@@ -49,6 +47,17 @@ inline std::string as_nobody(const std::function<void()>& body) {
         trouble = "the child ended with status " + std::to_string(status);
     }
     return trouble;
+}
+
+// The same as nobody, where this is root.
+inline std::string as_nobody(const std::function<void()>& body) {
+    return in_child([&body] {
+        if (::geteuid() == 0 && (::setresgid(kNobody, kNobody, kNobody) != 0 ||
+                                 ::setresuid(kNobody, kNobody, kNobody) != 0)) {
+            throw std::runtime_error("cannot become nobody");
+        }
+        body();
+    });
 }
 
 // For use in `body`: Catch2's assertions belong to the parent.

@@ -1,0 +1,116 @@
+#include "receiver/session_table.hpp"
+
+#include "receiver/principal.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace sluice {
+
+void SessionTable::add(std::shared_ptr<Session> session, const std::string& network) {
+    const std::uint64_t serial = session->serial();
+    sessions_.emplace(serial, Entry{std::move(session), network});
+    ++per_network_[network];
+}
+
+void SessionTable::remove(std::uint64_t serial) {
+    const auto found = sessions_.find(serial);
+    if (found == sessions_.end()) {
+        return;
+    }
+    if (const auto count = per_network_.find(found->second.network); --count->second == 0) {
+        per_network_.erase(count);
+    }
+    sessions_.erase(found);
+    orphans_ += waiting_.count(serial);
+}
+
+std::size_t SessionTable::size_of(const std::string& network) const {
+    const auto found = per_network_.find(network);
+    return found == per_network_.end() ? 0 : found->second;
+}
+
+std::size_t SessionTable::size_of(const KeyIdentity& key) const {
+    return static_cast<std::size_t>(
+        std::count_if(sessions_.begin(), sessions_.end(), [&](const auto& entry) {
+            const SharedKey& owner = entry.second.session->key();
+            return owner && owner->identity == key;
+        }));
+}
+
+std::shared_ptr<Session> SessionTable::with_token(const proto::Token& token) const {
+    std::shared_ptr<Session> found;
+    for (const auto& [serial, entry] : sessions_) {
+        std::byte difference{};
+        for (std::size_t index = 0; index < token.size(); ++index) {
+            difference |= token[index] ^ entry.session->token()[index];
+        }
+        if (difference == std::byte{}) {
+            found = entry.session;
+        }
+    }
+    return found;
+}
+
+std::shared_ptr<Session> SessionTable::of_run(const proto::Token& run, const SharedKey& key) const {
+    if (run == proto::Token{}) {
+        return nullptr;
+    }
+    for (const auto& [serial, entry] : sessions_) {
+        if (entry.session->run() == run && is_same(entry.session->key(), key)) {
+            return entry.session;
+        }
+    }
+    return nullptr;
+}
+
+void SessionTable::wait_for(std::uint64_t serial, PendingSession next) {
+    waiting_.insert_or_assign(serial, std::move(next));
+}
+
+bool SessionTable::has_successor(std::uint64_t serial) const {
+    return waiting_.count(serial) != 0;
+}
+
+std::optional<PendingSession> SessionTable::take_successor(std::uint64_t serial) {
+    const auto found = waiting_.find(serial);
+    if (found == waiting_.end()) {
+        return std::nullopt;
+    }
+    PendingSession next = std::move(found->second);
+    waiting_.erase(found);
+    orphans_ -= sessions_.count(serial) == 0 ? 1U : 0U;
+    return next;
+}
+
+void SessionTable::fail_all(const Error& error) const {
+    for (const auto& [serial, entry] : sessions_) {
+        entry.session->fail(error);
+    }
+}
+
+void SessionTable::fail_keys(const std::function<bool(const SharedKey&)>& lost,
+                             const Error& error) {
+    for (const auto& [serial, entry] : sessions_) {
+        if (lost(entry.session->key())) {
+            entry.session->fail(error);
+        }
+    }
+    for (auto next = waiting_.begin(); next != waiting_.end();) {
+        if (lost(next->second.key)) {
+            orphans_ -= sessions_.count(next->first) == 0 ? 1U : 0U;
+            next = waiting_.erase(next);
+        } else {
+            ++next;
+        }
+    }
+}
+
+void SessionTable::clear() {
+    waiting_.clear();
+    sessions_.clear();
+    per_network_.clear();
+    orphans_ = 0;
+}
+
+} // namespace sluice

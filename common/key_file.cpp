@@ -34,7 +34,7 @@ private:
 };
 
 Error refusal(const std::string& path, std::string_view why) {
-    return {ErrorKind::usage, fmt::format("{}: {}", escape(path), why), 0};
+    return {ErrorKind::usage, fmt::format("{}: {}", shown_path(path), why), 0};
 }
 
 Status check_status(const std::string& path, const struct stat& status) {
@@ -53,7 +53,7 @@ Status check_status(const std::string& path, const struct stat& status) {
         return refusal(path,
                        fmt::format("others can {} the key file (mode {:04o}): chmod 600 {}",
                                    (status.st_mode & (S_IWGRP | S_IWOTH)) != 0 ? "change" : "read",
-                                   status.st_mode & 07777, escape(path)));
+                                   status.st_mode & 07777, shown_path(path)));
     }
     if (status.st_size < 0 || static_cast<std::size_t>(status.st_size) > kMaxKeyFileBytes) {
         return refusal(path, fmt::format("the key file is larger than {} bytes", kMaxKeyFileBytes));
@@ -88,7 +88,8 @@ int write_durably(int file, std::span<const char> text) {
     return ::fsync(file) == 0 ? 0 : errno;
 }
 
-// Empty where there is none, or nowhere for it to be.
+// Empty where there is none, or nowhere for it to be. One that may be there but cannot be reached
+// is for its reader to complain of: going on without a key would be the weaker choice.
 std::string default_key_file() {
     const char* const config = std::getenv("XDG_CONFIG_HOME");
     const char* const home = std::getenv("HOME");
@@ -99,7 +100,9 @@ std::string default_key_file() {
         path = fmt::format("{}/.config/sluice/key", home);
     }
     struct stat status {};
-    return !path.empty() && ::stat(path.c_str(), &status) == 0 ? path : std::string{};
+    const bool absent = path.empty() || (::stat(path.c_str(), &status) != 0 &&
+                                         (errno == ENOENT || errno == ENOTDIR));
+    return absent ? std::string{} : path;
 }
 
 } // namespace
@@ -111,7 +114,7 @@ Result<std::vector<KeyFileEntry>> read_key_file(const std::string& path) {
     struct stat status {};
     if (!file || ::fstat(file.get(), &status) != 0) {
         return system_error(ErrorKind::file_io,
-                            fmt::format("cannot open the key file {}", escape(path)), errno);
+                            fmt::format("cannot open the key file {}", shown_path(path)), errno);
     }
     if (Status checked = check_status(path, status); !checked) {
         return std::move(checked).error();
@@ -120,7 +123,7 @@ Result<std::vector<KeyFileEntry>> read_key_file(const std::string& path) {
     std::size_t length = 0;
     if (const int error = read_all(file.get(), text.space(), length); error != 0) {
         return system_error(ErrorKind::file_io,
-                            fmt::format("cannot read the key file {}", escape(path)), error);
+                            fmt::format("cannot read the key file {}", shown_path(path)), error);
     }
     if (length == text.space().size()) {
         return refusal(path, "the key file is being written: try again");
@@ -136,7 +139,7 @@ Result<std::shared_ptr<const AccessKey>> read_sender_key(const std::string& path
     if (entries->size() > 1) {
         return Error{ErrorKind::usage,
                      fmt::format("{} holds {} keys (lines {}, {}{}): a sender's file has one",
-                                 escape(path), entries->size(), (*entries)[0].line,
+                                 shown_path(path), entries->size(), (*entries)[0].line,
                                  (*entries)[1].line, entries->size() > 2 ? ", ..." : ""),
                      0};
     }
@@ -168,7 +171,8 @@ Result<std::string> generate_key_file(const std::string& path) {
         return refusal(path, "there is something of that name already, which is left alone");
     }
     if (!file) {
-        return system_error(ErrorKind::file_io, fmt::format("cannot make {}", escape(path)), errno);
+        return system_error(ErrorKind::file_io, fmt::format("cannot make {}", shown_path(path)),
+                            errno);
     }
     int error = ::fchmod(file.get(), 0600) == 0 ? 0 : errno; // whatever the umask
     if (error == 0) {
@@ -180,7 +184,7 @@ Result<std::string> generate_key_file(const std::string& path) {
     }
     if (error != 0) {
         ::unlink(path.c_str());
-        return system_error(ErrorKind::file_io, fmt::format("cannot write {}", escape(path)),
+        return system_error(ErrorKind::file_io, fmt::format("cannot write {}", shown_path(path)),
                             error);
     }
     return print;

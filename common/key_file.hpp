@@ -49,6 +49,10 @@ struct KeyFileEntry {
 [[nodiscard]] Result<std::vector<KeyFileEntry>> parse_key_file(std::string_view text,
                                                                const std::string& file);
 
+// The path of a key file for people, escaped; or that it is a key, which somebody has put in the
+// place of its file's name, and which no message shall show.
+[[nodiscard]] std::string shown_path(const std::string& path);
+
 // "FILE:LINE: WHAT", of kind usage. `what` is for printing as it is.
 [[nodiscard]] Error key_file_error(const std::string& file, std::size_t line,
                                    std::string_view what);

@@ -17,6 +17,8 @@ namespace {
 constexpr std::uint64_t kMaxCount = std::numeric_limits<std::int64_t>::max();
 constexpr std::uint64_t kMaxSessions = 100'000;
 constexpr std::string_view kBlanks = " \t\r";
+// So many behind the prefix are (part of) a key, not of a name that somebody has chosen.
+constexpr std::size_t kTelltaleDigits = 16;
 
 std::vector<std::string_view> split_words(std::string_view line) {
     std::vector<std::string_view> words;
@@ -154,8 +156,21 @@ std::optional<std::string> parse_line(const std::vector<std::string_view>& words
 
 } // namespace
 
+std::string shown_path(const std::string& path) {
+    constexpr std::string_view kHexDigits = "0123456789abcdefABCDEF";
+    for (std::size_t at = path.find(kKeyPrefix); at != std::string::npos;
+         at = path.find(kKeyPrefix, at)) {
+        at += kKeyPrefix.size();
+        const std::size_t end = std::min(path.find_first_not_of(kHexDigits, at), path.size());
+        if (end - at >= kTelltaleDigits) {
+            return "(a key, not a file name)";
+        }
+    }
+    return escape(path);
+}
+
 Error key_file_error(const std::string& file, std::size_t line, std::string_view what) {
-    return {ErrorKind::usage, fmt::format("{}:{}: {}", escape(file), line, what), 0};
+    return {ErrorKind::usage, fmt::format("{}:{}: {}", shown_path(file), line, what), 0};
 }
 
 Result<std::vector<KeyFileEntry>> parse_key_file(std::string_view text, const std::string& file) {
@@ -196,7 +211,7 @@ Result<std::vector<KeyFileEntry>> parse_key_file(std::string_view text, const st
         entries.push_back(std::move(entry));
     }
     if (entries.empty()) {
-        return Error{ErrorKind::usage, fmt::format("{} holds no key", escape(file)), 0};
+        return Error{ErrorKind::usage, fmt::format("{} holds no key", shown_path(file)), 0};
     }
     return entries;
 }

@@ -1,5 +1,6 @@
-// Message authentication codes: GMAC (NIST SP 800-38D) with AES-256, as OpenSSL computes it. Only
-// who has the key can make the code of a message or change a message unnoticed.
+// Message authentication codes: ChaCha20-Poly1305 (RFC 8439, section 2.8) without plaintext, the
+// message being the associated data. Only who has the key can make the code of a message or change
+// a message unnoticed.
 //
 // A nonce must never be used for two different messages under one key where both codes can be seen:
 // they would give the authentication key away. An object belongs to one thread at a time.
@@ -14,7 +15,7 @@
 #include <memory>
 #include <span>
 
-struct evp_mac_ctx_st;
+struct evp_cipher_ctx_st;
 
 namespace sluice {
 
@@ -27,7 +28,7 @@ using MacNonce = std::array<std::byte, 12>;
 
 class Mac final : public ByteSink {
 public:
-    // The key is wiped with the object. Ends the process where OpenSSL has no GMAC.
+    // The key is wiped with the object. Ends the process where OpenSSL has no ChaCha20-Poly1305.
     explicit Mac(const Secret& key);
     ~Mac() override;
 
@@ -39,9 +40,9 @@ public:
 
 private:
     struct Deleter {
-        void operator()(evp_mac_ctx_st* context) const noexcept;
+        void operator()(evp_cipher_ctx_st* context) const noexcept;
     };
-    std::unique_ptr<evp_mac_ctx_st, Deleter> context_;
+    std::unique_ptr<evp_cipher_ctx_st, Deleter> context_;
 };
 
 } // namespace sluice

@@ -162,7 +162,12 @@ int OpensslConnection::error_of(int result) noexcept {
 ssize_t OpensslConnection::recv(std::span<std::byte> space) noexcept {
     if (kernel_receives_) {
         count_system_call();
-        return ::recv(socket_, space.data(), space.size(), 0);
+        const ssize_t got = ::recv(socket_, space.data(), space.size(), 0);
+        // A record that does not verify; one that holds no data (tls.rst of the kernel).
+        if (got < 0 && (errno == EBADMSG || errno == EIO)) {
+            errno = EPROTO;
+        }
+        return got;
     }
     if (error_number_ != 0) {
         errno = error_number_;
@@ -227,7 +232,7 @@ ssize_t OpensslConnection::send(std::span<const std::byte> bytes, bool more) noe
 }
 
 bool OpensslConnection::holds_bytes() const noexcept {
-    return transport_.holds_input() || SSL_pending(ssl_.get()) > 0;
+    return error_number_ != 0 || transport_.holds_input() || SSL_pending(ssl_.get()) > 0;
 }
 
 } // namespace sluice

@@ -33,7 +33,6 @@ Admission::Admission(Loop& loop, int listener, SessionTable& sessions,
              {[this](Channel& channel, const proto::FrameReader& first_frame) {
                   return admit(channel, first_frame);
               },
-              [this](const std::string& network) { return sessions_.size_of(network); },
               [this](const std::string& address, std::string_view reason) {
                   refusals_.note(address, reason);
               }}),
@@ -98,6 +97,13 @@ Status Admission::admit_control(Channel& channel, proto::ByteView body) {
         return Error{ErrorKind::refused,
                      fmt::format("the receiver is busy: {} sessions, its limit (--max-sessions)",
                                  sessions_.size())};
+    }
+    // Only now: at the door a connection that goes on with a session looks like any other.
+    if (const std::size_t present = sessions_.size_of(begun.network);
+        present >= limits_.lobby.per_network) {
+        return Error{ErrorKind::refused,
+                     fmt::format("{} has {} session(s) here already, its limit (--max-per-address)",
+                                 begun.network, present)};
     }
     if (const AccessKey* const owner = key->get();
         owner != nullptr && owner->rights.max_sessions != 0 &&

@@ -1,5 +1,7 @@
 #include "receiver/call_filter.hpp"
 
+#include "receiver/sanitized.hpp"
+
 #include <algorithm>
 #include <array>
 #include <cerrno>
@@ -11,15 +13,6 @@
 namespace sluice {
 
 namespace {
-
-// What AddressSanitizer and ThreadSanitizer do to their own process, for reports and leaks.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) // GCC
-constexpr bool kSanitized = true;
-#elif defined(__has_feature) // Clang
-constexpr bool kSanitized = __has_feature(address_sanitizer) || __has_feature(thread_sanitizer);
-#else
-constexpr bool kSanitized = false;
-#endif
 
 // By name: on an architecture without one of them there is nothing to forbid.
 constexpr std::array kForbidden{
@@ -167,6 +160,9 @@ Result<std::size_t> forbid_calls() {
     }
     for (const char* const name : kAbsent) {
         result = result == 0 ? forbid(filter, name, ENOSYS, count) : result;
+    }
+    if (result == 0) { // for threads that a library may have started already, too
+        result = seccomp_attr_set(filter.get(), SCMP_FLTATR_CTL_TSYNC, 1);
     }
     if (result == 0) {
         result = seccomp_load(filter.get());

@@ -23,6 +23,31 @@ constexpr std::uint64_t kMaxPendingLimit = 65'536;
 // No path has more components: kMaxPathBytes / 2.
 constexpr std::uint64_t kMaxDepthLimit = 2'048;
 
+void add_limits(cxxopts::Options& options) {
+    options.add_options("Limits")("max-sessions", "sessions at a time",
+                                  cxxopts::value<std::string>()->default_value("256"), "N")(
+        "max-pending", "connections that have yet to say what they want",
+        cxxopts::value<std::string>()->default_value("1024"),
+        "N")("max-per-address", "sessions, and as many such connections, of one address",
+             cxxopts::value<std::string>()->default_value("1024"),
+             "N")("handshake-timeout", "how long a connection may take to say it",
+                  cxxopts::value<std::string>()->default_value("10"),
+                  "TIME")("max-files", "files, directories, links of a session (0: any)",
+                          cxxopts::value<std::string>()->default_value("0"),
+                          "N")("max-bytes", "sum of file sizes of a session (0: any)",
+                               cxxopts::value<std::string>()->default_value("0"),
+                               "SIZE")("max-depth", "levels below the destination",
+                                       cxxopts::value<std::string>()->default_value("512"), "N")(
+        "min-rate", "least bytes per second amid a payload (0: none)",
+        cxxopts::value<std::string>()->default_value("0"),
+        "SIZE")("min-free", "refuse data that would leave less than SIZE free (K, M, G, T)",
+                cxxopts::value<std::string>()->default_value("0"),
+                "SIZE")("timeout", "give up a sender that is silent for so long (0: never)",
+                        cxxopts::value<std::string>()->default_value("30"),
+                        "TIME")("grace", "how long sessions may go on after SIGTERM",
+                                cxxopts::value<std::string>()->default_value("5"), "SECONDS");
+}
+
 cxxopts::Options describe_options() {
     cxxopts::Options options(
         kProgram, "Listens for sluice-send and stores what it pushes below DIRECTORY.\n");
@@ -59,28 +84,7 @@ cxxopts::Options describe_options() {
         cxxopts::value<std::string>()->default_value("7d"), "TIME");
     options.add_options("Benchmark")(
         "discard", "drop what arrives, verified where asked; DIRECTORY is neither needed nor used");
-    options.add_options("Limits")("max-sessions", "sessions at a time",
-                                  cxxopts::value<std::string>()->default_value("256"), "N")(
-        "max-pending", "connections that have yet to say what they want",
-        cxxopts::value<std::string>()->default_value("1024"),
-        "N")("max-per-address", "sessions and such connections of one address",
-             cxxopts::value<std::string>()->default_value("1024"),
-             "N")("handshake-timeout", "how long a connection may take to say it",
-                  cxxopts::value<std::string>()->default_value("10"),
-                  "TIME")("max-files", "files, directories, links of a session (0: any)",
-                          cxxopts::value<std::string>()->default_value("0"),
-                          "N")("max-bytes", "sum of file sizes of a session (0: any)",
-                               cxxopts::value<std::string>()->default_value("0"),
-                               "SIZE")("max-depth", "levels below the destination",
-                                       cxxopts::value<std::string>()->default_value("512"), "N")(
-        "min-rate", "least bytes per second amid a payload (0: none)",
-        cxxopts::value<std::string>()->default_value("0"),
-        "SIZE")("min-free", "refuse data that would leave less than SIZE free (K, M, G, T)",
-                cxxopts::value<std::string>()->default_value("0"),
-                "SIZE")("timeout", "give up a sender that is silent for so long (0: never)",
-                        cxxopts::value<std::string>()->default_value("30"),
-                        "TIME")("grace", "how long sessions may go on after SIGTERM",
-                                cxxopts::value<std::string>()->default_value("5"), "SECONDS");
+    add_limits(options);
     options.add_options("Rights")("user",
                                   "once it listens, give up root's rights for those of NAME",
                                   cxxopts::value<std::string>()->default_value(""), "NAME")(

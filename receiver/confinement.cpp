@@ -7,25 +7,77 @@
 #include "receiver/sandbox.hpp"
 
 #include <algorithm>
+#include <deque>
 #include <filesystem>
 #include <fmt/format.h>
 #include <string>
 #include <system_error>
+#include <utility>
 
 namespace sluice {
 
 namespace {
 
-// Both exist. Links are followed: it matters where the file is.
-bool lies_below(const std::string& file, const std::string& directory) {
-    std::error_code trouble;
-    const auto place = std::filesystem::canonical(file, trouble);
-    const auto above = std::filesystem::canonical(directory, trouble);
-    if (trouble || place.empty()) {
-        return false;
-    }
+namespace fs = std::filesystem;
+
+constexpr int kMaxLinks =
+    40; // of one path; with more the kernel opens nothing (path_resolution(7))
+
+bool is_below(const fs::path& place, const fs::path& above) {
     return std::mismatch(above.begin(), above.end(), place.begin(), place.end()).first ==
            above.end();
+}
+
+// Whether any name that leads to the file, those in symbolic links included, is that of an entry of
+// the directory or of one below it: whoever can write there can lead it elsewhere.
+bool leads_through(const std::string& file, const std::string& directory) {
+    std::error_code trouble;
+    const fs::path above = fs::canonical(directory, trouble);
+    const fs::path whole = fs::absolute(file, trouble);
+    if (trouble) {
+        return false;
+    }
+    std::deque<fs::path> ahead(whole.begin(), whole.end());
+    fs::path place; // without links
+    for (int links = 0; !ahead.empty() && links <= kMaxLinks;) {
+        const fs::path name = std::move(ahead.front());
+        ahead.pop_front();
+        if (name.has_root_directory()) {
+            place = name;
+        } else if (name == "..") {
+            place = place.parent_path();
+        } else if (!name.empty() && name != ".") {
+            if (is_below(place, above)) {
+                return true;
+            }
+            const fs::path target = fs::read_symlink(place / name, trouble);
+            if (trouble) { // no link
+                place /= name;
+            } else {
+                ahead.insert(ahead.begin(), target.begin(), target.end());
+                ++links;
+            }
+        }
+    }
+    return false;
+}
+
+// SIGHUP must take keys away, not only add them. Those that were read as root may be out of reach
+// of the user that this has become.
+Status check_reload(const ReceiverOptions& options, ReceiverObserver& observer) {
+    const Status reloaded = options.keys->reload();
+    if (reloaded) {
+        return ok();
+    }
+    const std::string what =
+        fmt::format("SIGHUP will not be able to read the keys again, so revoking one takes a "
+                    "restart: {}",
+                    reloaded.error().message);
+    if (options.sandbox == SandboxMode::required) {
+        return Error{ErrorKind::refused, "--sandbox require: " + what};
+    }
+    observer.notice(what);
+    return ok();
 }
 
 } // namespace
@@ -43,11 +95,12 @@ Status drop_privileges(const ReceiverOptions& options) {
 
 Status confine(const ReceiverOptions& options, int directory, ReceiverObserver& observer) {
     LandlockAllowance allowance{directory, {}};
-    if (options.keys && directory >= 0 && lies_below(options.keys->file(), options.directory)) {
+    if (options.keys && directory >= 0 && leads_through(options.keys->file(), options.directory)) {
         return Error{ErrorKind::refused,
-                     fmt::format("the key file {} lies below {}, where whoever may push could put "
-                                 "another in its place: move it elsewhere",
-                                 escape(options.keys->file()), escape(options.directory))};
+                     fmt::format("the key file {} lies below {}, or a name that leads to it does, "
+                                 "where whoever may push could put another in its place: move it "
+                                 "elsewhere",
+                                 shown_path(options.keys->file()), escape(options.directory))};
     }
     if (options.keys) {
         allowance.readable.push_back(options.keys->file());
@@ -65,7 +118,7 @@ Status confine(const ReceiverOptions& options, int directory, ReceiverObserver& 
     if (!report->applied.empty()) {
         log_verbose("sandbox: " + report->applied);
     }
-    return ok();
+    return options.keys ? check_reload(options, observer) : ok();
 }
 
 } // namespace sluice

@@ -15,7 +15,9 @@ namespace sluice {
 [[nodiscard]] Status drop_privileges(const ReceiverOptions& options);
 
 // ReceiverOptions::sandbox. `directory`: the only one that stays writable, or -1. Refuses a key
-// file below it, in a sandbox or not. Says what is less than it might be: a kernel that cannot, or
+// file below it, and one whose path or links lead through it, in a sandbox or not. Reads the keys
+// once more, to find out whether that still works: where not, it is said, and SandboxMode::required
+// refuses. Says what is less than it might be: a kernel that cannot, or
 // root's rights kept unasked.
 [[nodiscard]] Status confine(const ReceiverOptions& options, int directory,
                              ReceiverObserver& observer);

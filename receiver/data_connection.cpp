@@ -130,8 +130,8 @@ void DataConnection::pump() {
 }
 
 void DataConnection::await_bytes(std::uint64_t missing) {
-    if (!channel_.receives_files()) {
-        // The channel has taken a part of a record already.
+    if (channel_.tls() != nullptr) {
+        // The channel, or the kernel's TLS, has taken a part of a record already.
         missing -= std::min<std::uint64_t>(missing, kTlsMaxRecordBytes);
     }
     const std::uint64_t most = std::min(std::bit_floor(received_ / kLowWaterPart), kLowWaterBytes);

@@ -19,10 +19,10 @@ std::optional<GuestList::Id> GuestList::one_stranger() const {
     return most == networks_.end() ? std::nullopt : choose(most->second.strangers);
 }
 
-std::optional<GuestList::Entered> GuestList::enter(const std::string& network, std::size_t inside) {
+std::optional<GuestList::Entered> GuestList::enter(const std::string& network) {
     Entered entered;
     const auto known = networks_.find(network);
-    const std::size_t present = inside + (known == networks_.end() ? 0 : known->second.guests);
+    const std::size_t present = known == networks_.end() ? 0 : known->second.guests;
     if (present >= limits_.per_network) {
         entered.leaves = known == networks_.end() ? std::nullopt : choose(known->second.strangers);
         if (!entered.leaves) {
@@ -59,11 +59,19 @@ std::optional<GuestList::Id> GuestList::grow(Id id) {
     return leaves;
 }
 
-void GuestList::recognise(Id id) {
-    if (const auto guest = guests_.find(id); guest != guests_.end()) {
-        guest->second.recognised = true;
-        std::erase(networks_.at(guest->second.network).strangers, id);
+std::optional<GuestList::Id> GuestList::recognise(Id id) {
+    const auto guest = guests_.find(id);
+    if (guest == guests_.end() || guest->second.recognised) {
+        return std::nullopt;
     }
+    guest->second.recognised = true;
+    std::erase(networks_.at(guest->second.network).strangers, id);
+    recognised_.push_back(id);
+    // Never the guest itself, which says what it wants any moment now.
+    if (recognised_.size() <= std::max<std::size_t>(limits_.guests / 2, 1)) {
+        return std::nullopt;
+    }
+    return recognised_.front();
 }
 
 void GuestList::leave(Id id) {
@@ -77,6 +85,7 @@ void GuestList::leave(Id id) {
         networks_.erase(network);
     }
     std::erase(large_, id);
+    std::erase(recognised_, id);
     guests_.erase(guest);
 }
 

@@ -6,7 +6,8 @@
 // half is safe, so whoever comes and says at once what it wants gets in however many wait; and
 // whoever takes a moment longer still has a chance where newcomers come faster than that (to send
 // away the oldest leaves none then; to draw from all of them endangers everybody at any rate). A
-// guest who has been recognised makes no room for strangers.
+// guest who has been recognised makes no room for strangers; but such guests have half of the room
+// at most, and make room for each other beyond that, so that no holder of a key has all of it.
 //
 // Pure bookkeeping. Not thread-safe.
 #pragma once
@@ -26,7 +27,7 @@ public:
     using Id = std::uint64_t; // in the order of arrival
     struct Limits {
         std::size_t guests = 0;      // at a time; at least 1
-        std::size_t per_network = 0; // guests, and connections that are past the door; at least 1
+        std::size_t per_network = 0; // of these; at least 1
         std::size_t large = 0;       // guests that take much memory; at least 1
     };
     // Draws a number below `bound`, which is not 0.
@@ -34,18 +35,18 @@ public:
 
     GuestList(const Limits& limits, Draw draw) : limits_(limits), draw_(std::move(draw)) {}
 
-    // One more comes, from a network of which `inside` connections are past the door. Nothing: it
-    // has to stay outside, for those of its network, or all guests, are such as need not leave.
-    // `leaves`, if anybody, has to.
+    // One more comes. Nothing: it has to stay outside, for those of its network, or all guests, are
+    // such as need not leave. `leaves`, if anybody, has to.
     struct Entered {
         Id id = 0;
         std::optional<Id> leaves = std::nullopt;
     };
-    [[nodiscard]] std::optional<Entered> enter(const std::string& network, std::size_t inside);
+    [[nodiscard]] std::optional<Entered> enter(const std::string& network);
     // The guest takes much memory from now on, and who is returned has to leave for that.
     [[nodiscard]] std::optional<Id> grow(Id id);
-    // It is no stranger any more.
-    void recognise(Id id);
+    // It is no stranger any more. Of such guests there may be half as many as there may be guests:
+    // where there are more, the oldest of them is returned and has to leave.
+    [[nodiscard]] std::optional<Id> recognise(Id id);
     void leave(Id id);
     // Who has to leave where there is no room of another kind (descriptors). Nothing: no stranger
     // is there.
@@ -72,6 +73,7 @@ private:
     std::unordered_map<Id, Guest> guests_;
     std::unordered_map<std::string, Network> networks_; // none without guests
     std::vector<Id> large_;                             // in the order in which they grew
+    std::vector<Id> recognised_;                        // in the order in which they were
 };
 
 } // namespace sluice

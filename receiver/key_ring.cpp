@@ -16,10 +16,13 @@ Result<KeyRing::Keys> KeyRing::arrange(const std::vector<KeyFileEntry>& entries,
         const proto::Fault fault =
             directory.empty() ? proto::Fault::none : proto::check_path(directory);
         if (fault != proto::Fault::none) {
+            const bool is_secret = directory.find(kKeyPrefix) != std::string::npos;
+            const std::string shown =
+                is_secret ? "a key" : fmt::format("'{}'", escape(directory, 256));
             return key_file_error(file, entry.line,
-                                  fmt::format("dir: '{}' is not a path below the receiver's "
+                                  fmt::format("dir: {} is not a path below the receiver's "
                                               "directory: {}",
-                                              escape(directory, 256), proto::describe(fault)));
+                                              shown, proto::describe(fault)));
         }
         keys[entry.key.identity] = std::make_shared<const AccessKey>(entry.key);
     }

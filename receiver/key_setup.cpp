@@ -25,8 +25,8 @@ Status set_up_keys(ReceiverCommand& command) {
             return std::move(tls).error();
         }
         options.tls = std::move(*tls);
-        log_verbose(fmt::format("{} key(s) from {} ({})", options.keys->size(), escape(choice.path),
-                                choice.why));
+        log_verbose(fmt::format("{} key(s) from {} ({})", options.keys->size(),
+                                shown_path(choice.path), choice.why));
     }
     const Result<Security> level = choose_security(command.security, options.keys != nullptr);
     if (!level) {
@@ -41,7 +41,7 @@ Result<std::string> generate_key(const std::string& file) {
     if (!print) {
         return std::move(print).error();
     }
-    const std::string name = escape(file);
+    const std::string name = shown_path(file);
     return fmt::format("{0}: a new key, {1}\n"
                        "Copy the file to the sender in a way that nobody else can read, with mode "
                        "600. Then:\n"

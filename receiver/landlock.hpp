@@ -18,8 +18,9 @@ namespace sluice {
 // Unix sockets outside.
 struct LandlockAllowance {
     int directory = -1; // borrowed, an open directory; -1: nothing may be written
-    // Files to be read again later: keys. The directory of each is readable, too: editors put a new
-    // file in the place of the old one. One that does not exist is passed over.
+    // Files to be read again later: keys. The files beside each are readable, too: editors put a
+    // new file in the place of the old one. They cannot be listed. A directory that does not exist
+    // is passed over.
     std::vector<std::string> readable;
 };
 

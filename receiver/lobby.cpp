@@ -116,7 +116,7 @@ private:
         }
         poll_->wait_for({true, false});
         channel.protect(std::move(tls_));
-        lobby.list_.recognise(id);
+        lobby.recognise(id);
         state_ = State::greeting;
         return true;
     }
@@ -159,6 +159,13 @@ private:
                 return;
             }
             if (reader_.has_large_body()) {
+                // Only an Open may be long, and nobody waits here for the rest of anything else.
+                if (reader_.type() != proto::FrameType::open) {
+                    lobby.refuse(*this,
+                                 {ErrorKind::protocol,
+                                  std::string(proto::describe(proto::Fault::misplaced_frame))});
+                    return;
+                }
                 lobby.grow(id);
             }
         }
@@ -194,7 +201,7 @@ Lobby::~Lobby() = default;
 
 void Lobby::enter(Channel channel) {
     const std::string network = peer_network(channel.fd());
-    const auto entered = list_.enter(network, callbacks_.inside(network));
+    const auto entered = list_.enter(network);
     if (!entered) {
         callbacks_.refused(peer_address(channel.fd()),
                            "there are too many connections (--max-pending, --max-per-address)");
@@ -228,6 +235,12 @@ void Lobby::leave(GuestList::Id id) {
 void Lobby::grow(GuestList::Id id) {
     if (const auto other = list_.grow(id); other) {
         send_away(*other, "other connections needed its memory");
+    }
+}
+
+void Lobby::recognise(GuestList::Id id) {
+    if (const auto other = list_.recognise(id); other) {
+        send_away(*other, "newer connections with a key needed its place (--max-pending)");
     }
 }
 

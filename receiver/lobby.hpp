@@ -32,7 +32,7 @@ namespace sluice {
 struct LobbyLimits {
     std::chrono::milliseconds deadline{10'000};
     std::size_t guests = 1024;
-    std::size_t per_network = 1024; // with the sessions of that network
+    std::size_t per_network = 1024;
 };
 
 // How connections have to be protected.
@@ -48,8 +48,6 @@ public:
         // without a word. An Error is told to the peer before the connection closes. A Join is yet
         // to be checked (FrameReader::leave_joins_unchecked).
         std::function<Status(Channel& channel, const proto::FrameReader& first_frame)> admit;
-        // How many connections of the network are past the lobby.
-        std::function<std::size_t(const std::string& network)> inside;
         // One that had to go, and why.
         std::function<void(const std::string& address, std::string_view reason)> refused;
     };
@@ -68,6 +66,8 @@ private:
     void leave(GuestList::Id id);
     // It takes much memory from now on, for which somebody else may have to leave.
     void grow(GuestList::Id id);
+    // It has shown a key, and another who has may have to leave for that.
+    void recognise(GuestList::Id id);
     void send_away(GuestList::Id id, std::string_view reason);
     void refuse(Guest& guest, const Error& error);
     // Says `last_bytes` and keeps the connection open until they can have been heard.

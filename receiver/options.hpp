@@ -37,7 +37,8 @@ struct ReceiverOptions {
     std::size_t max_sessions = 256;
     // Connections that have not yet said what they want; fewer where descriptors are few.
     std::size_t max_pending = 1024;
-    // Those and sessions of one IPv4 address, or of the /64 network of an IPv6 address.
+    // Sessions of one IPv4 address, or of the /64 network of an IPv6 address, and as many
+    // connections that have not yet said what they want: those may go on with a session.
     std::size_t max_per_address = 1024;
     SessionLimits session_limits;
     std::uint64_t min_free_bytes = 0; // refuse data that would leave less than this

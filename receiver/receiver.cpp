@@ -78,7 +78,7 @@ struct Receiver::Impl {
 
     Status open_directory();
     Result<std::unique_ptr<Storage>> open_storage(const Session& session,
-                                                  const proto::Open& request) const;
+                                                  const proto::Open& asked) const;
     void start_session(PendingSession request);
     void join_session(std::shared_ptr<Session> session, Channel channel, const proto::Join& join,
                       proto::FrameCode code);
@@ -277,9 +277,15 @@ void Receiver::Impl::reload_keys() {
         return;
     }
     observer.notice(fmt::format("{} key(s) read again from {}", options.keys->size(),
-                                escape(options.keys->file())));
+                                shown_path(options.keys->file())));
+    const std::size_t before = sessions.size();
     sessions.fail_keys([this](const SharedKey& key) { return gate.is_revoked(key); },
                        Gate::revocation());
+    // Whoever was to go on after a session that has ended is not let in: nobody else ends this.
+    if (options.once && before > 0 && sessions.size() == 0) {
+        result = exit_code(Gate::revocation().kind);
+        loop.stop();
+    }
 }
 
 void Receiver::Impl::start_session(PendingSession request) {

@@ -21,6 +21,11 @@ constexpr std::size_t kMaxWaitingAgain = std::size_t{1} << 16;
 // Data connections of one session, all in all: of each the number is remembered.
 constexpr std::size_t kMaxConnections = 65'536;
 
+// Without a Lost the sender would wait for such a connection for ever.
+Error too_many_connections() {
+    return {ErrorKind::refused, "too many data connections in one session"};
+}
+
 constexpr const char* kDeaf = "the sender does not read what it is told";
 
 std::size_t memory_of(const FailedFile& failed) {
@@ -111,14 +116,20 @@ bool Session::has_news() {
 }
 
 bool Session::add_connection(std::uint32_t number, int socket) {
-    const std::scoped_lock lock(mutex_);
-    if (ended_ || failure_ || closed_ || connections_.size() >= proto::kMaxStreams ||
-        used_numbers_.size() >= kMaxConnections || store_->dry_run() ||
-        !used_numbers_.insert(number).second) {
-        return false;
+    {
+        const std::scoped_lock lock(mutex_);
+        if (ended_ || failure_ || closed_ || connections_.size() >= proto::kMaxStreams ||
+            store_->dry_run() || used_numbers_.count(number) != 0) {
+            return false;
+        }
+        if (used_numbers_.size() < kMaxConnections) {
+            used_numbers_.insert(number);
+            connections_[number].socket = socket;
+            return true;
+        }
     }
-    connections_[number].socket = socket;
-    return true;
+    fail(too_many_connections());
+    return false;
 }
 
 void Session::connection_ended(std::uint32_t number) {
@@ -135,6 +146,7 @@ void Session::connection_ended(std::uint32_t number) {
 
 void Session::drop_connection(std::uint32_t number) {
     bool news = false;
+    bool too_many = false;
     {
         const std::scoped_lock lock(mutex_);
         if (const auto found = connections_.find(number); found != connections_.end()) {
@@ -142,12 +154,18 @@ void Session::drop_connection(std::uint32_t number) {
                 // Its worker sees the end of the stream, and then the rest follows.
                 ::shutdown(found->second.socket, SHUT_RDWR);
             }
-        } else if (used_numbers_.size() < kMaxConnections && used_numbers_.insert(number).second) {
-            news_.lost.push_back(number); // it has not come, and may not come any more
-            news = has_news();
+        } else if (used_numbers_.count(number) == 0) {
+            too_many = used_numbers_.size() >= kMaxConnections;
+            if (!too_many) {
+                used_numbers_.insert(number);
+                news_.lost.push_back(number); // it has not come, and may not come any more
+                news = has_news();
+            }
         }
     }
-    if (news) {
+    if (too_many) {
+        fail(too_many_connections());
+    } else if (news) {
         wake();
     }
 }

@@ -83,7 +83,8 @@ public:
 
     // Data connections, by the number that the sender gave them. Their sockets are shut down when
     // the session ends. False: it takes none (it has ended or is being published, is a dry run, has
-    // proto::kMaxStreams of them, or has had that number).
+    // proto::kMaxStreams of them, or has had that number). One that has had too many of them in all
+    // fails.
     [[nodiscard]] bool add_connection(std::uint32_t number, int socket);
     // The connection has ended, in whatever way. The sender is told once all that came on it has
     // been dealt with.

@@ -10,32 +10,33 @@ namespace sluice {
 void SessionTable::add(std::shared_ptr<Session> session, const std::string& network) {
     const std::uint64_t serial = session->serial();
     sessions_.emplace(serial, Entry{std::move(session), network});
-    ++per_network_[network];
 }
 
 void SessionTable::remove(std::uint64_t serial) {
-    const auto found = sessions_.find(serial);
-    if (found == sessions_.end()) {
-        return;
+    if (sessions_.erase(serial) != 0) {
+        orphans_ += waiting_.count(serial);
     }
-    if (const auto count = per_network_.find(found->second.network); --count->second == 0) {
-        per_network_.erase(count);
-    }
-    sessions_.erase(found);
-    orphans_ += waiting_.count(serial);
 }
 
 std::size_t SessionTable::size_of(const std::string& network) const {
-    const auto found = per_network_.find(network);
-    return found == per_network_.end() ? 0 : found->second;
+    const auto begun = std::count_if(sessions_.begin(), sessions_.end(), [&](const auto& entry) {
+        return entry.second.network == network;
+    });
+    const auto orphans = std::count_if(waiting_.begin(), waiting_.end(), [&](const auto& next) {
+        return sessions_.count(next.first) == 0 && next.second.network == network;
+    });
+    return static_cast<std::size_t>(begun + orphans);
 }
 
 std::size_t SessionTable::size_of(const KeyIdentity& key) const {
-    return static_cast<std::size_t>(
-        std::count_if(sessions_.begin(), sessions_.end(), [&](const auto& entry) {
-            const SharedKey& owner = entry.second.session->key();
-            return owner && owner->identity == key;
-        }));
+    const auto is_it = [&](const SharedKey& owner) { return owner && owner->identity == key; };
+    const auto begun = std::count_if(sessions_.begin(), sessions_.end(), [&](const auto& entry) {
+        return is_it(entry.second.session->key());
+    });
+    const auto orphans = std::count_if(waiting_.begin(), waiting_.end(), [&](const auto& next) {
+        return sessions_.count(next.first) == 0 && is_it(next.second.key);
+    });
+    return static_cast<std::size_t>(begun + orphans);
 }
 
 std::shared_ptr<Session> SessionTable::with_token(const proto::Token& token) const {
@@ -109,7 +110,6 @@ void SessionTable::fail_keys(const std::function<bool(const SharedKey&)>& lost,
 void SessionTable::clear() {
     waiting_.clear();
     sessions_.clear();
-    per_network_.clear();
     orphans_ = 0;
 }
 

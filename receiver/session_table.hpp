@@ -13,7 +13,6 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <unordered_map>
 
 namespace sluice {
 
@@ -34,8 +33,8 @@ public:
     [[nodiscard]] bool empty() const noexcept { return sessions_.empty(); }
     // Those that wait for their predecessor's end count, too.
     [[nodiscard]] std::size_t size() const noexcept { return sessions_.size() + orphans_; }
+    // The same, of a network, and of a key.
     [[nodiscard]] std::size_t size_of(const std::string& network) const;
-    // Opened by that key.
     [[nodiscard]] std::size_t size_of(const KeyIdentity& key) const;
 
     // Null where there is none. Looks at every byte of every token, so that the time it takes tells
@@ -66,7 +65,6 @@ private:
     std::map<std::uint64_t, Entry> sessions_;         // by serial number
     std::map<std::uint64_t, PendingSession> waiting_; // by that of the one that ends
     std::size_t orphans_ = 0;                         // of waiting_, whose session has ended
-    std::unordered_map<std::string, std::size_t> per_network_; // sessions_; no zeros
 };
 
 } // namespace sluice

@@ -25,6 +25,10 @@ Result<UniqueFd> start_up(ReceiverCommand& command) {
 }
 
 ExitCode make_key(const std::string& file) {
+    if (const Status hardened = harden_process(); !hardened) {
+        log_error(hardened.error().message);
+        return exit_code(hardened.error().kind);
+    }
     const Result<std::string> text = generate_key(file);
     if (!text) {
         log_error(text.error().message);

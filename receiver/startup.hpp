@@ -16,7 +16,8 @@ namespace sluice {
 // set_up_keys(); refused.
 [[nodiscard]] Result<UniqueFd> start_up(ReceiverCommand& command);
 
-// In place of serving: makes a key in a new file, and says what to do with it.
+// In place of serving: hardens the process, too, makes a key in a new file, and says what to do
+// with it.
 [[nodiscard]] ExitCode make_key(const std::string& file);
 
 } // namespace sluice

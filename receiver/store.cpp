@@ -64,17 +64,18 @@ bool same_time(const timespec& stored, const proto::Timestamp& wanted) noexcept 
 namespace {
 
 // What two sessions must have in common for the second to go on with what the first left: where
-// everything goes, what it is called there, how it is stored, and whose it is. (A holder is told
-// from flags by its length.)
+// everything goes, what it is called there, how it is stored, and whose it is. The holder stays out
+// of the digest, which is none that cannot be forged: no request leads to another holder's
+// leftovers.
 std::string area_key(const proto::Open& request, const std::string& holder) {
-    std::string text = holder.empty() ? std::string{} : holder + '\0';
-    text += fmt::format("{}", request.flags & (proto::kOpenPreserve | proto::kOpenSingleFile |
-                                               proto::kOpenPublishByFile));
+    std::string text =
+        fmt::format("{}", request.flags & (proto::kOpenPreserve | proto::kOpenSingleFile |
+                                           proto::kOpenPublishByFile));
     text.append(1, '\0').append(request.destination);
     for (const std::string_view root : request.roots) {
         text.append(1, '\0').append(root);
     }
-    return to_hex(digest_of(std::as_bytes(std::span(text))));
+    return holder + to_hex(digest_of(std::as_bytes(std::span(text))));
 }
 
 } // namespace

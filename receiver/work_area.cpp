@@ -139,7 +139,7 @@ int merge_directory(int from, const char* name, int to, const char* new_name, in
 bool is_worth_keeping(int directory, const std::string& name, std::chrono::seconds keep) {
     struct stat journal {};
     struct stat status {};
-    if (keep.count() == 0 || name.size() != kKeyLength ||
+    if (keep.count() == 0 || (name.size() != kKeyLength && name.size() != kHeldKeyLength) ||
         fstatat(directory, kResumeJournalName, &journal, AT_SYMLINK_NOFOLLOW) != 0 ||
         fstat(directory, &status) != 0) {
         return false;

@@ -37,6 +37,8 @@ struct ReceiverRoot {
 
 // Of a session's key: the hexadecimal digits of a digest. Random names have another length.
 inline constexpr std::size_t kKeyLength = 32;
+// The same behind the identity of an access key, where the session has one.
+inline constexpr std::size_t kHeldKeyLength = 64;
 
 // One session's directory in the work area. Thread-safe after construction.
 class SessionArea {

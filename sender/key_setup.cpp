@@ -24,7 +24,7 @@ Status set_up_key(SenderCommand& command) {
         }
         key = std::move(*read);
         log_verbose(fmt::format("key {} from {} ({})", fingerprint(key->identity),
-                                escape(choice.path), choice.why));
+                                shown_path(choice.path), choice.why));
     }
     const Result<Security> level = choose_security(command.security, key != nullptr);
     if (!level) {

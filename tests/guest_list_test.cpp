@@ -16,8 +16,8 @@ GuestList::Draw always(std::size_t place) {
     return [place](std::size_t bound) { return std::min(place, bound - 1); };
 }
 
-Id enter(GuestList& list, const std::string& network, std::size_t inside = 0) {
-    const auto entered = list.enter(network, inside);
+Id enter(GuestList& list, const std::string& network) {
+    const auto entered = list.enter(network);
     REQUIRE(entered);
     CHECK_FALSE(entered->leaves);
     return entered->id;
@@ -25,7 +25,7 @@ Id enter(GuestList& list, const std::string& network, std::size_t inside = 0) {
 
 // One more comes in, and that one leaves for it.
 Id push_out(GuestList& list, const std::string& network, Id expected) {
-    const auto entered = list.enter(network, 0);
+    const auto entered = list.enter(network);
     REQUIRE(entered);
     REQUIRE(entered->leaves);
     CHECK(*entered->leaves == expected);
@@ -72,7 +72,7 @@ TEST_CASE("the younger half is never drawn, the older half is, all of it") {
         for (int count = 0; count < 9; ++count) {
             enter(list, "a");
         }
-        const auto entered = list.enter("a", 0);
+        const auto entered = list.enter("a");
         REQUIRE(entered);
         REQUIRE(entered->leaves);
         drawn.insert(*entered->leaves);
@@ -81,37 +81,51 @@ TEST_CASE("the younger half is never drawn, the older half is, all of it") {
 }
 
 TEST_CASE("a network that has as many connections as it may makes room for itself") {
-    GuestList list({100, 4, 1}, always(0));
-    const Id first = enter(list, "a", 2); // with two sessions
-    enter(list, "a", 2);
-    enter(list, "b", 3);
-    const auto third = list.enter("a", 2);
-    REQUIRE(third);
-    REQUIRE(third->leaves);
-    CHECK(*third->leaves == first);
-    list.leave(first);
-    // Sessions do not leave for anybody.
-    CHECK_FALSE(list.enter("c", 4));
+    GuestList list({100, 2, 1}, always(0));
+    const Id first = enter(list, "a");
+    enter(list, "a");
+    enter(list, "b");
+    push_out(list, "a", first);
     CHECK(list.size() == 3);
 }
 
 TEST_CASE("who has been recognised makes no room for strangers") {
-    GuestList list({3, 100, 1}, always(0));
+    GuestList list({4, 2, 1}, always(0));
     const Id known = enter(list, "a");
     const Id second = enter(list, "a");
-    const Id third = enter(list, "a");
-    list.recognise(known);
-    push_out(list, "b", second);
-    list.recognise(third);
-    CHECK(list.one_stranger());
-    const auto entered = list.enter("b", 0); // the only stranger is of b
-    REQUIRE(entered);
-    REQUIRE(entered->leaves);
-    list.leave(*entered->leaves);
-    list.recognise(entered->id);
+    CHECK_FALSE(list.recognise(known));
+    const Id third = push_out(list, "a", second);
+    CHECK_FALSE(list.recognise(third));
     CHECK_FALSE(list.one_stranger());
-    CHECK_FALSE(list.enter("c", 0));
-    CHECK(list.size() == 3);
+    CHECK_FALSE(list.enter("a")); // all that it may have, and no stranger
+    const Id fourth = enter(list, "b");
+    enter(list, "c");
+    push_out(list, "d", *list.one_stranger());
+    CHECK(fourth > third);
+    CHECK(list.size() == 4);
+}
+
+TEST_CASE("who has been recognised has half of the room, and the oldest of them makes more") {
+    const std::size_t room = GENERATE(5U, 4U);
+    GuestList list({room, 100, 1}, always(0));
+    std::vector<Id> known;
+    for (int count = 0; count < 4; ++count) {
+        known.push_back(enter(list, "a"));
+    }
+    CHECK_FALSE(list.recognise(known[1]));
+    CHECK_FALSE(list.recognise(known[1])); // it is already
+    CHECK_FALSE(list.recognise(known[0]));
+    CHECK(list.recognise(known[2]) == known[1]); // the first that was recognised
+    list.leave(known[1]);
+    list.leave(known[0]);
+    CHECK_FALSE(list.recognise(known[3])); // whoever has gone does not count
+    CHECK_FALSE(list.recognise(12'345));   // not there
+}
+
+TEST_CASE("in the smallest lobby the one who is recognised last stays") {
+    GuestList list({1, 100, 1}, always(0));
+    const Id only = enter(list, "a");
+    CHECK_FALSE(list.recognise(only));
 }
 
 TEST_CASE("only so many guests may take much memory, and strangers give theirs up first") {
@@ -120,7 +134,7 @@ TEST_CASE("only so many guests may take much memory, and strangers give theirs u
     const Id second = enter(list, "a");
     const Id third = enter(list, "a");
     const Id fourth = enter(list, "a");
-    list.recognise(known);
+    CHECK_FALSE(list.recognise(known));
     CHECK_FALSE(list.grow(known));
     CHECK_FALSE(list.grow(second));
     CHECK_FALSE(list.grow(second)); // it has it already
@@ -128,7 +142,7 @@ TEST_CASE("only so many guests may take much memory, and strangers give theirs u
     REQUIRE(leaves);
     CHECK(*leaves == second);
     list.leave(second);
-    list.recognise(third);
+    CHECK_FALSE(list.recognise(third));
     const auto known_one = list.grow(fourth); // no stranger has any
     REQUIRE(known_one);
     CHECK(*known_one == known);
@@ -143,7 +157,7 @@ TEST_CASE("connections that come and say at once what they want get through any 
     const auto crowd = [&](int count) {
         std::set<Id> left;
         for (int one = 0; one < count; ++one) {
-            const auto entered = list.enter("same", 0);
+            const auto entered = list.enter("same");
             REQUIRE(entered);
             if (entered->leaves) {
                 left.insert(*entered->leaves);
@@ -154,7 +168,7 @@ TEST_CASE("connections that come and say at once what they want get through any 
     };
     crowd(1'000);
     for (int honest = 0; honest < 1'000; ++honest) {
-        const auto entered = list.enter("same", 0);
+        const auto entered = list.enter("same");
         REQUIRE(entered);
         if (entered->leaves) {
             list.leave(*entered->leaves);

@@ -87,7 +87,7 @@ TEST_CASE("a bad line of a key file is named, and nothing of it is shown") {
     CHECK(has(complaint(good + " aaaa=1"), "word 3: there is no such option"));
     CHECK(has(complaint(good + " access=all"), "access: 'all' is not"));
     CHECK(complaint(good + " access=" + key_text('c')) ==
-          "keys:1: access: a key is not read, write or read-write");
+          "keys:1: word 3: access: a key is not read, write or read-write");
     CHECK(has(complaint(good + " max-bytes=0"), "max-bytes: '0' is not"));
     CHECK(has(complaint(good + " max-files=-1"), "max-files: '-1' is not"));
     CHECK(has(complaint(good + " max-sessions=1x"), "max-sessions: '1x' is not"));
@@ -191,6 +191,31 @@ TEST_CASE("what is no file cannot be a key file") {
     CHECK(has(large.error().message, "larger than"));
 }
 
+TEST_CASE("a key in the place of its file's name is not shown") {
+    const TempDir directory;
+    const std::string shown = "(a key, not a file name)";
+    for (const std::string& name :
+         {key_text('a'), "x/" + key_text('a').substr(0, 27), "sluice-key-file." + key_text('a')}) {
+        const std::string path = directory.path(name);
+        CHECK(shown_path(path) == shown);
+        for (const Error& error : {read_key_file(path).error(), read_sender_key(path).error(),
+                                   key_file_error(path, 1, "")}) {
+            CHECK(has(error.message, shown));
+            CHECK_FALSE(has(error.message, "aaaa"));
+        }
+    }
+    const std::string taken = directory.path(key_text('a'));
+    REQUIRE(generate_key_file(taken));
+    const auto again = generate_key_file(taken);
+    REQUIRE_FALSE(again);
+    CHECK_FALSE(has(again.error().message, "aaaa"));
+    for (const char* const name : {"", "key", "sluice-key-", "sluice-key-of-alice",
+                                   "sluice-key-aaaaaaaaaaaaaaa", "sluice-key-20261123/key"}) {
+        CHECK(shown_path(name) == name);
+    }
+    CHECK(shown_path("a\nb") == "a\\nb");
+}
+
 TEST_CASE("a key file belongs to its reader, or to root, who may lend it") {
     if (::geteuid() != 0) {
         std::cout << "skipped: only root can give files away\n";
@@ -257,6 +282,12 @@ TEST_CASE("the key file is that of the option, of the environment, or the defaul
     CHECK(choose_key_file(std::nullopt).path == directory.path("home/.config/sluice/key"));
     ::unsetenv("XDG_CONFIG_HOME");
     CHECK(choose_key_file(std::nullopt).path == directory.path("home/.config/sluice/key"));
+    directory.write_file("file", "");
+    ::setenv("HOME", directory.path("file").c_str(), 1);
+    CHECK(choose_key_file(std::nullopt).path.empty());
+    directory.symlink("loop", "loop");
+    ::setenv("HOME", directory.path("loop").c_str(), 1); // what cannot be looked at may be a key
+    CHECK(choose_key_file(std::nullopt).path == directory.path("loop/.config/sluice/key"));
     ::unsetenv("HOME");
     CHECK(choose_key_file(std::nullopt).path.empty());
 

@@ -72,6 +72,12 @@ TEST_CASE("the directory of a key is a path below the receiver's") {
         CHECK(loaded.error().message.find("keys:2: dir: '" + std::string(bad)) !=
               std::string::npos);
     }
+    const std::string secret = std::string(kKeyPrefix) + std::string(64, 'c');
+    directory.write_file("keys", line("a", 'a', "dir=/" + secret), 0600);
+    const auto loaded = KeyRing::load(directory.path("keys"));
+    REQUIRE_FALSE(loaded);
+    CHECK(loaded.error().message.find("dir: a key is not a path") != std::string::npos);
+    CHECK(loaded.error().message.find("cccc") == std::string::npos);
 }
 
 } // namespace sluice

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <fcntl.h>
 #include <functional>
+#include <future>
 #include <netinet/in.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -153,6 +154,32 @@ TEST_CASE("threads that begin inside the sandbox are inside as well") {
           }) == "");
 }
 
+TEST_CASE("threads that began before the sandbox lose the same system calls") {
+    if (!can_confine()) {
+        return;
+    }
+    const Surroundings around;
+    CHECK(in_child([&] {
+              std::promise<void> inside;
+              int error = 0;
+              std::thread earlier([&] {
+                  inside.get_future().wait();
+                  error = error_of(::syscall(SYS_process_vm_readv, ::getppid(), nullptr, 0, nullptr,
+                                             0, 1)); // a flag that there is not: EINVAL if allowed
+              });
+              std::string trouble;
+              try {
+                  enter(around);
+              } catch (const std::exception& failure) {
+                  trouble = failure.what();
+              }
+              inside.set_value();
+              earlier.join();
+              expect(trouble.empty(), trouble);
+              expect_error(error, {EPERM}, "process_vm_readv");
+          }) == "");
+}
+
 TEST_CASE("inside the sandbox files to be read again can be read, also new ones in their place") {
     if (!can_confine()) {
         return;
@@ -164,6 +191,7 @@ TEST_CASE("inside the sandbox files to be read again can be read, also new ones 
               expect_error(opening(keys + "/key", O_RDONLY), {0}, "reading the key");
               expect_error(opening(keys + "/key", O_WRONLY), {EACCES}, "writing the key");
               expect_error(opening(keys + "/new", O_WRONLY | O_CREAT), {EACCES}, "a new key");
+              expect_error(opening(keys, O_RDONLY | O_DIRECTORY), {EACCES}, "listing the keys");
           }) == "");
 }
 

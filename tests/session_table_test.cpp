@@ -83,6 +83,8 @@ TEST_CASE("one that waits for the end of another counts from then on, and once")
     table.sessions.remove(1);
     CHECK(table.sessions.empty());
     CHECK(table.sessions.size() == 1);
+    CHECK(table.sessions.size_of("192.0.2.1") == 1);
+    CHECK(table.sessions.size_of("192.0.2.2") == 0);
     const auto next = table.sessions.take_successor(1);
     REQUIRE(next);
     CHECK(next->body.size() == 5);
@@ -116,6 +118,21 @@ TEST_CASE("only the key that opened a session finds it by its run") {
     CHECK(table.sessions.of_run(token_of(7)) == of_nobody);
     CHECK(table.sessions.size_of(key_of(1)->identity) == 1);
     CHECK(table.sessions.size_of(key_of(3)->identity) == 0);
+}
+
+TEST_CASE("a key has as many sessions while one of them is taken over as before and after") {
+    Table table;
+    const auto identity = key_of(1)->identity;
+    table.add(1, 7, "192.0.2.1", key_of(1));
+    PendingSession next = pending(7);
+    next.key = key_of(1);
+    table.sessions.wait_for(1, std::move(next));
+    CHECK(table.sessions.size_of(identity) == 1);
+    table.sessions.remove(1); // its files are not free yet
+    CHECK(table.sessions.size_of(identity) == 1);
+    CHECK(table.sessions.size_of(key_of(2)->identity) == 0);
+    CHECK(table.sessions.take_successor(1));
+    CHECK(table.sessions.size_of(identity) == 0);
 }
 
 TEST_CASE("sessions of a key fail with it, and whoever waits to follow them") {

@@ -291,6 +291,28 @@ TEST_CASE("no more connections join than may be there at a time, nor any once th
     CHECK_FALSE(running.session->add_connection(1'001, running.link.ours.get()));
 }
 
+TEST_CASE("a session that has had too many connections fails, and does not leave any unanswered") {
+    Running running;
+    constexpr std::uint32_t kMost = 65'536;
+    for (std::uint32_t number = 0; number < kMost; ++number) {
+        running.session->drop_connection(number);
+    }
+    running.session->drop_connection(0);                                              // it is lost
+    CHECK_FALSE(running.session->add_connection(kMost - 1, running.link.ours.get())); // as well
+    running.take();
+    CHECK(running.news.lost.size() == kMost);
+    CHECK_FALSE(running.session->failure());
+    if (GENERATE(true, false)) {
+        CHECK_FALSE(running.session->add_connection(kMost, running.link.ours.get()));
+    } else {
+        running.session->drop_connection(kMost);
+    }
+    const auto failure = running.session->failure();
+    REQUIRE(failure);
+    CHECK(failure->kind == ErrorKind::refused);
+    CHECK(failure->message == "too many data connections in one session");
+}
+
 TEST_CASE("a dry run takes no connections") {
     Running running(true, {"", {}, proto::kOpenPreserve | proto::kOpenDryRun});
     CHECK_FALSE(running.session->add_connection(1, running.link.ours.get()));

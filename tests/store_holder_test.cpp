@@ -2,6 +2,9 @@
 #include "tests/support/extent_source.hpp"
 #include "tests/support/store_session.hpp"
 
+#include <algorithm>
+#include <chrono>
+
 using namespace sluice;
 using namespace sluice::test;
 
@@ -48,6 +51,24 @@ TEST_CASE("only the same holder finds what a session has left") {
             }
         }
     }
+}
+
+TEST_CASE("what a session has left bears its holder's name, in full") {
+    const StoreRoot root;
+    const std::string alice(32, 'a');
+    leave_file(root, "");
+    const std::vector<std::string> before = root.directory.list(".sluice");
+    REQUIRE(before.size() == 1);
+    CHECK(before[0].size() == kKeyLength);
+    leave_file(root, alice);
+    const std::vector<std::string> after = root.directory.list(".sluice");
+    REQUIRE(after.size() == 2);
+    CHECK(std::find(after.begin(), after.end(), alice + before[0]) != after.end());
+    CHECK((alice + before[0]).size() == kHeldKeyLength);
+    const auto swept = sweep_work_area(root.root, std::chrono::hours{1});
+    REQUIRE(swept);
+    CHECK(*swept == 0);
+    CHECK(root.directory.list(".sluice") == after);
 }
 
 TEST_CASE("a session that tells nothing takes everything") {

@@ -157,6 +157,8 @@ TEST_CASE("a first frame other than Open or Join is refused") {
                {"Join on a control connection", 12, kMisplaced, control(frame_of(proto::Join{}))},
                {"Open on a data connection", 12, kMisplaced, data(frame_of(proto::Open{}))},
                {"Batch", 12, kMisplaced, data(file_frame("a", "b"))},
+               {"Batch that is long, and whose body has yet to come", 12, kMisplaced,
+                data(header(100'000, static_cast<unsigned>(FrameType::batch)))},
                {"Extent", 12, kMisplaced, data(extent_frame(extent_of(1, "a", 100)))},
                {"unknown token", 5, "token is unknown", data(frame_of(proto::Join{}))},
                {"stream 64", 12, "", data(FrameBuilder().zeros(20).u16(64).frame(32))},

@@ -194,10 +194,59 @@ TEST_CASE("a key file that a sender could replace is refused") {
     REQUIRE(run({kRecvProgram, "--generate-key", key}).code == 0);
     outer.symlink("inbox/sub/key", "link");
     const std::string sandbox = GENERATE("auto", "off");
-    for (const std::string& file : {key, outer.path("link")}) {
+    outer.write_file("keys/key", outer.read_file("inbox/sub/key"), 0600);
+    outer.symlink("../keys/key", "inbox/key");
+    outer.symlink("../keys", "inbox/keys");
+    outer.symlink("inbox/key", "through");
+    for (const std::string& file :
+         {key, outer.path("link"), outer.path("inbox/key"), outer.path("inbox/keys/key"),
+          outer.path("through"), outer.path("inbox/sub/../../keys/key")}) {
+        INFO(file);
         check_exit(run({kRecvProgram, "--port", "0", "--sandbox", sandbox, "--key-file", file,
                         outer.path("inbox")}),
                    5, "move it elsewhere");
+    }
+}
+
+TEST_CASE("a key file that no sender could replace is taken, whatever its path passes") {
+    const TempDir outer;
+    outer.make_dir("inbox");
+    outer.make_dir("inbox.keys");
+    REQUIRE(run({kRecvProgram, "--generate-key", outer.path("inbox.keys/key")}).code == 0);
+    outer.symlink("inbox", "way");
+    for (const char* const file :
+         {"inbox.keys/key", "inbox/../inbox.keys/key", "way/../inbox.keys/./key"}) {
+        ReceiverProcess receiver(outer.path("inbox"), {"--key-file", outer.path(file)});
+        CHECK(receiver.stop() == 0);
+    }
+}
+
+TEST_CASE("keys that a user cannot read again are complained of at the start") {
+    if (::geteuid() != 0) {
+        skip("needs root");
+        return;
+    }
+    const TempDir outer;
+    outer.set_mode("", 0755);
+    outer.make_dir("inbox");
+    REQUIRE(::chown(outer.path("inbox").c_str(), kNobody, kNobody) == 0);
+    const std::string key = outer.path("key");
+    REQUIRE(run({kRecvProgram, "--generate-key", key}).code == 0);
+    const std::string complaint = "revoking one takes a restart: cannot open the key file " + key;
+    {
+        ReceiverProcess receiver(outer.path("inbox"), {"--user", "nobody", "--key-file", key});
+        CHECK(contains(receiver.process().err(), complaint));
+        CHECK(receiver.stop() == 0);
+    }
+    {
+        ReceiverProcess receiver(outer.path("inbox"), {"--key-file", key});
+        CHECK_FALSE(contains(receiver.process().err(), "takes a restart"));
+        CHECK(receiver.stop() == 0);
+    }
+    if (landlock_version() >= kMinLandlockVersion) {
+        check_exit(run({kRecvProgram, "--port", "0", "--user", "nobody", "--sandbox", "require",
+                        "--key-file", key, outer.path("inbox")}),
+                   5, complaint);
     }
 }
 

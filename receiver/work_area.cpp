@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstdlib>
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -32,6 +33,8 @@ constexpr std::chrono::milliseconds kLockInterval{10};
 constexpr int kMaxMergeDepth = 64;
 // Another session may remove the empty work area between our mkdir and our open.
 constexpr int kMaxTries = 100;
+constexpr int kEagerTries = 10;
+constexpr std::chrono::microseconds kPauseBetweenTries{200};
 
 const std::string& area_name() {
     static const std::string name(proto::kReservedName);
@@ -210,7 +213,9 @@ Result<SessionArea> SessionArea::create(const ReceiverRoot& root, const std::str
             adoptable = false;
             error = EAGAIN;
         }
-        if (error == EAGAIN) {
+        if (error == EAGAIN) { // let whoever was quicker get on
+            std::this_thread::sleep_for(attempt < kEagerTries ? std::chrono::microseconds{0}
+                                                              : kPauseBetweenTries);
             continue;
         }
         if (error == 0) {

@@ -367,11 +367,15 @@ TEST_CASE("sessions of one key, adopters and sweeps are never in one area at a t
     const Area area;
     std::atomic<bool> stop{false};
     std::atomic<int> inside{0};
-    std::atomic<int> wrong{0};
+    std::atomic<int> failed_sweeps{0};
+    std::atomic<int> not_made{0};
+    std::atomic<int> shared_areas{0};
+    std::atomic<int> lost_files{0};
+    std::atomic<int> not_removed{0};
     std::atomic<int> adopted{0};
     std::thread sweeper([&] {
         while (!stop) {
-            wrong += sweep_work_area(area.root, kWeek) ? 0 : 1;
+            failed_sweeps += sweep_work_area(area.root, kWeek) ? 0 : 1;
         }
     });
     std::vector<std::thread> sessions;
@@ -383,22 +387,22 @@ TEST_CASE("sessions of one key, adopters and sweeps are never in one area at a t
                 if (!mine) {
                     auto made = SessionArea::create(area.root, kKey);
                     if (!made) {
-                        ++wrong;
+                        ++not_made;
                         continue;
                     }
                     mine.emplace(std::move(*made));
                 }
                 const bool shared = mine->adoptable();
-                wrong += shared && inside.fetch_add(1) != 0 ? 1 : 0;
+                shared_areas += shared && inside.fetch_add(1) != 0 ? 1 : 0;
                 const std::string name = mine->next_name();
                 const auto file = UniqueFd::adopt(::openat(
                     mine->files(), name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
-                wrong += file ? 0 : 1;
+                lost_files += file ? 0 : 1;
                 const auto journal = UniqueFd::adopt(
                     ::openat(mine->fd(), "resume", O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
                 inside -= shared ? 1 : 0;
                 if ((round + thread) % 3 == 0 || !shared) {
-                    wrong += mine->remove() ? 0 : 1;
+                    not_removed += mine->remove() ? 0 : 1;
                 }
             }
         });
@@ -408,7 +412,11 @@ TEST_CASE("sessions of one key, adopters and sweeps are never in one area at a t
     }
     stop = true;
     sweeper.join();
-    CHECK(wrong == 0);
+    CHECK(failed_sweeps == 0);
+    CHECK(not_made == 0);
+    CHECK(shared_areas == 0);
+    CHECK(lost_files == 0);
+    CHECK(not_removed == 0);
     CHECK(adopted > 0);
     static_cast<void>(area.sweep({}));
     CHECK_FALSE(area.directory.exists(".sluice"));

@@ -1,6 +1,6 @@
 #include "receiver/call_filter.hpp"
 
-#include "receiver/sanitized.hpp"
+#include "common/sanitized.hpp"
 
 #include <algorithm>
 #include <array>

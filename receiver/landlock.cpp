@@ -1,8 +1,8 @@
 #include "receiver/landlock.hpp"
 
+#include "common/sanitized.hpp"
 #include "common/text.hpp"
 #include "common/unique_fd.hpp"
-#include "receiver/sanitized.hpp"
 
 #include <algorithm>
 #include <cerrno>

@@ -1,6 +1,7 @@
 // Becoming another user, and what a program hides of itself. In child processes: there is no way
 // back.
 #include "common/hardening.hpp"
+#include "common/sanitized.hpp"
 #include "receiver/privileges.hpp"
 #include "tests/support/temp_dir.hpp"
 #include "tests/support/unprivileged.hpp"
@@ -55,6 +56,11 @@ TEST_CASE("root becomes another user for good") {
 TEST_CASE("a process that could take root's rights back does not pass for another user's") {
     if (::geteuid() != 0) {
         std::cout << "skipped: needs root\n";
+        return;
+    }
+    if (kSanitized) {
+        // Securebits are a thread's own, and glibc ends a process whose threads fare differently.
+        std::cout << "skipped: a sanitizer's thread cannot be given root's rights back\n";
         return;
     }
     const std::string trouble = in_child([] {

@@ -1,7 +1,7 @@
 // The walls around a receiver, tried from the inside. In child processes: there is no way out.
+#include "common/sanitized.hpp"
 #include "receiver/sandbox.hpp"
 #include "receiver/work_area.hpp"
-#include "tests/support/sanitizers.hpp"
 #include "tests/support/temp_dir.hpp"
 #include "tests/support/unprivileged.hpp"
 

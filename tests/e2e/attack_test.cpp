@@ -1,11 +1,11 @@
 // Everything at once: thousands of strangers who are silent or slow, sessions that unpack to
 // thousands of times their length, and honest senders in between. scripts/attack measures what
 // that costs them.
+#include "common/sanitized.hpp"
 #include "tests/e2e/checks.hpp"
 #include "tests/e2e/events.hpp"
 #include "tests/support/memory.hpp"
 #include "tests/support/programs.hpp"
-#include "tests/support/sanitizers.hpp"
 #include "tests/support/tree.hpp"
 
 #include <sys/resource.h>

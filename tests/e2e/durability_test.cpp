@@ -1,9 +1,9 @@
 // --fsync: nothing that the receiver has confirmed may be lost with the machine. The receiver's
 // system calls are replayed into a model of a disk that forgets whatever was not synced.
+#include "common/sanitized.hpp"
 #include "tests/e2e/checks.hpp"
 #include "tests/support/disk_model.hpp"
 #include "tests/support/programs.hpp"
-#include "tests/support/sanitizers.hpp"
 #include "tests/support/tree.hpp"
 
 #include <iostream>

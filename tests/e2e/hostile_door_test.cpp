@@ -1,10 +1,10 @@
 // The door of a receiver: strangers who take room, who are slow, or too many; and what is said of
 // them in the log.
+#include "common/sanitized.hpp"
 #include "tests/e2e/checks.hpp"
 #include "tests/e2e/events.hpp"
 #include "tests/e2e/hostile.hpp"
 #include "tests/support/memory.hpp"
-#include "tests/support/sanitizers.hpp"
 
 #include <chrono>
 #include <sys/resource.h>

@@ -1,6 +1,6 @@
 // Senders that take what they can get: connections, open files, memory; and senders that vanish.
+#include "common/sanitized.hpp"
 #include "tests/e2e/hostile.hpp"
-#include "tests/support/sanitizers.hpp"
 
 #include <fstream>
 

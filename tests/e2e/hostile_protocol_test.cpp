@@ -1,8 +1,8 @@
 // Frames that are malformed, too long, or not allowed where they come, and connections that end at
 // any point: each is refused or dropped, and the receiver goes on.
 #include "common/compress.hpp"
+#include "common/sanitized.hpp"
 #include "tests/e2e/hostile.hpp"
-#include "tests/support/sanitizers.hpp"
 
 #include <fstream>
 #include <functional>

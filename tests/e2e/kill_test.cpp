@@ -1,7 +1,7 @@
 // Either program is killed at random moments of a push. Whatever happens, a name at the destination
 // holds the old content, the new content, or nothing: never a part.
+#include "common/sanitized.hpp"
 #include "tests/support/programs.hpp"
-#include "tests/support/sanitizers.hpp"
 #include "tests/support/scratch_file.hpp"
 
 #include <iostream>

@@ -1,7 +1,7 @@
 // Many senders at once.
+#include "common/sanitized.hpp"
 #include "tests/support/memory.hpp"
 #include "tests/support/programs.hpp"
-#include "tests/support/sanitizers.hpp"
 
 #include <memory>
 #include <thread>

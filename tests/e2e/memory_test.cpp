@@ -1,8 +1,8 @@
 // Memory that does not grow with what is sent, at both ends.
+#include "common/sanitized.hpp"
 #include "tests/e2e/checks.hpp"
 #include "tests/support/memory.hpp"
 #include "tests/support/programs.hpp"
-#include "tests/support/sanitizers.hpp"
 
 #include <memory>
 #include <string>

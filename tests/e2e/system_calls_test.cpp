@@ -1,8 +1,8 @@
 // What the kernel sees of a large push: file bytes go through sendfile and splice and nothing else.
+#include "common/sanitized.hpp"
 #include "common/unique_fd.hpp"
 #include "tests/e2e/checks.hpp"
 #include "tests/support/programs.hpp"
-#include "tests/support/sanitizers.hpp"
 
 #include <fstream>
 #include <iostream>

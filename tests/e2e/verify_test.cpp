@@ -1,11 +1,11 @@
 // Digests: what arrives damaged is noticed and sent again, and nothing damaged is ever published.
 #include "common/digest.hpp"
+#include "common/sanitized.hpp"
 #include "tests/e2e/checks.hpp"
 #include "tests/e2e/events.hpp"
 #include "tests/e2e/fake_receiver.hpp"
 #include "tests/e2e/hostile.hpp"
 #include "tests/e2e/on_the_way.hpp"
-#include "tests/support/sanitizers.hpp"
 #include "tests/support/scratch_file.hpp"
 #include "tests/support/tree.hpp"
 

@@ -2,9 +2,9 @@
 // calls it made.
 #pragma once
 
+#include "common/sanitized.hpp"
 #include "tests/fault/counts.hpp"
 #include "tests/support/process.hpp"
-#include "tests/support/sanitizers.hpp"
 
 #include <cstring>
 #include <iostream>

@@ -1,5 +1,5 @@
-// Whether AddressSanitizer or ThreadSanitizer is built in: what they do to their own process, for
-// reports and leaks, must stay allowed.
+// Whether AddressSanitizer or ThreadSanitizer is built in. They do things to their own process, for
+// reports and leaks, that must stay allowed, and take more memory, time and system calls.
 #pragma once
 
 namespace sluice {

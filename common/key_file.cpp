@@ -37,7 +37,8 @@ Error refusal(const std::string& path, std::string_view why) {
     return {ErrorKind::usage, fmt::format("{}: {}", shown_path(path), why), 0};
 }
 
-Status check_status(const std::string& path, const struct stat& status) {
+Status check_status(const std::string& path, const struct stat& status,
+                    std::optional<gid_t> lent_to) {
     if (!S_ISREG(status.st_mode)) {
         return refusal(path, "a key file is a regular file, and this is none");
     }
@@ -47,7 +48,7 @@ Status check_status(const std::string& path, const struct stat& status) {
                                          "root: make it your own",
                                          status.st_uid));
     }
-    const bool lent = status.st_uid == 0 && self != 0; // see read_key_file()
+    const bool lent = status.st_uid == 0 && (self != 0 || lent_to == status.st_gid);
     const mode_t forbidden = lent ? S_IWGRP | S_IXGRP | S_IRWXO : S_IRWXG | S_IRWXO;
     if ((status.st_mode & forbidden) != 0) {
         return refusal(path,
@@ -107,7 +108,8 @@ std::string default_key_file() {
 
 } // namespace
 
-Result<std::vector<KeyFileEntry>> read_key_file(const std::string& path) {
+Result<std::vector<KeyFileEntry>> read_key_file(const std::string& path,
+                                                std::optional<gid_t> lent_to) {
     // O_NONBLOCK: a FIFO is refused, not waited for.
     UniqueFd file =
         UniqueFd::adopt(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
@@ -116,7 +118,7 @@ Result<std::vector<KeyFileEntry>> read_key_file(const std::string& path) {
         return system_error(ErrorKind::file_io,
                             fmt::format("cannot open the key file {}", shown_path(path)), errno);
     }
-    if (Status checked = check_status(path, status); !checked) {
+    if (Status checked = check_status(path, status, lent_to); !checked) {
         return std::move(checked).error();
     }
     SecretText text(static_cast<std::size_t>(status.st_size) + 1); // more means that it has grown

@@ -27,6 +27,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <sys/types.h>
 #include <vector>
 
 namespace sluice {
@@ -59,9 +60,11 @@ struct KeyFileEntry {
 
 // Reads a file that only its owner can read: ourselves, or root. What root owns its group may read,
 // too, if we are not root: how else could root give us a key (systemd's LoadCredential= does it so,
-// by an ACL whose mask shows as the group's bits). Kinds: file_io (it cannot be read), usage (what
-// is in it, or its mode or owner).
-[[nodiscard]] Result<std::vector<KeyFileEntry>> read_key_file(const std::string& path);
+// by an ACL whose mask shows as the group's bits). The same holds for root who will become a user
+// of the group `lent_to`. Kinds: file_io (it cannot be read), usage (what is in it, or its mode or
+// owner).
+[[nodiscard]] Result<std::vector<KeyFileEntry>>
+read_key_file(const std::string& path, std::optional<gid_t> lent_to = std::nullopt);
 
 // The one key of a sender's file; its rights are nobody's concern there. Errors as above.
 [[nodiscard]] Result<std::shared_ptr<const AccessKey>> read_sender_key(const std::string& path);

@@ -93,10 +93,12 @@ Status Admission::admit_control(Channel& channel, proto::ByteView body) {
         sessions_.wait_for(session->serial(), std::move(begun));
         return ok();
     }
-    if (sessions_.size() >= limits_.max_sessions) {
+    // Those that only have to be said good-bye to may be as many again: they hold little, for two
+    // seconds at most.
+    if (sessions_.size() >= limits_.max_sessions || sessions_.held() >= 2 * limits_.max_sessions) {
         return Error{ErrorKind::refused,
                      fmt::format("the receiver is busy: {} sessions, its limit (--max-sessions)",
-                                 sessions_.size())};
+                                 limits_.max_sessions)};
     }
     // Only now: at the door a connection that goes on with a session looks like any other.
     if (const std::size_t present = sessions_.size_of(begun.network);

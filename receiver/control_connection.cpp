@@ -382,6 +382,7 @@ void ControlConnection::fail(const Error& error) {
     session_->fail(error); // where the failure began here
     const proto::Bytes frame = error_frame(error);
     out_.insert(out_.end(), frame.begin(), frame.end());
+    session_->note_last_word();
     state_ = Ending{};
     session_->end();
     flush();

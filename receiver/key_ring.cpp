@@ -29,8 +29,9 @@ Result<KeyRing::Keys> KeyRing::arrange(const std::vector<KeyFileEntry>& entries,
     return keys;
 }
 
-Result<std::unique_ptr<KeyRing>> KeyRing::load(const std::string& file) {
-    const Result<std::vector<KeyFileEntry>> entries = read_key_file(file);
+Result<std::unique_ptr<KeyRing>> KeyRing::load(const std::string& file,
+                                               std::optional<gid_t> lent_to) {
+    const Result<std::vector<KeyFileEntry>> entries = read_key_file(file, lent_to);
     if (!entries) {
         return entries.error();
     }

@@ -12,7 +12,9 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
+#include <sys/types.h>
 #include <vector>
 
 namespace sluice {
@@ -21,8 +23,10 @@ class KeyRing {
 public:
     using Key = std::shared_ptr<const AccessKey>;
 
-    // Kinds: those of read_key_file(); usage where a key's directory is no path of the protocol.
-    [[nodiscard]] static Result<std::unique_ptr<KeyRing>> load(const std::string& file);
+    // By read_key_file(). Kinds: those of it; usage where a key's directory is no path of the
+    // protocol.
+    [[nodiscard]] static Result<std::unique_ptr<KeyRing>>
+    load(const std::string& file, std::optional<gid_t> lent_to = std::nullopt);
     // The same without a file. `file` is for messages.
     [[nodiscard]] static Result<std::unique_ptr<KeyRing>>
     from_entries(const std::vector<KeyFileEntry>& entries, const std::string& file);

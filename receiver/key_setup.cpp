@@ -4,8 +4,10 @@
 #include "common/log.hpp"
 #include "common/text.hpp"
 #include "receiver/key_ring.hpp"
+#include "receiver/privileges.hpp"
 
 #include <fmt/format.h>
+#include <optional>
 #include <utility>
 
 namespace sluice {
@@ -14,7 +16,15 @@ Status set_up_keys(ReceiverCommand& command) {
     ReceiverOptions& options = command.options;
     const KeyFileChoice choice = choose_key_file(command.key_file);
     if (!choice.path.empty()) {
-        Result<std::unique_ptr<KeyRing>> keys = KeyRing::load(choice.path);
+        std::optional<gid_t> lent_to; // who is to read it again
+        if (!options.user.empty()) {
+            const Result<UserIdentity> reader = find_user(options.user);
+            if (!reader) {
+                return reader.error();
+            }
+            lent_to = reader->user == 0 ? lent_to : reader->group;
+        }
+        Result<std::unique_ptr<KeyRing>> keys = KeyRing::load(choice.path, lent_to);
         if (!keys) {
             return std::move(keys).error();
         }

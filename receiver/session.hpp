@@ -135,6 +135,10 @@ public:
     [[nodiscard]] bool has_connections() const;
     // The session is over: no connection may join, those that are there lose their sockets.
     void end();
+    // The last word to the sender is on its way. From here on the session counts towards no limit:
+    // the next push may well begin before this end has noticed that the sender is gone.
+    void note_last_word() noexcept { last_word_ = true; }
+    [[nodiscard]] bool has_last_word() const noexcept { return last_word_; }
 
     void charge(const Usage& usage) noexcept { usage_.add(usage); }
     // What a data connection has just brought. `progress_bytes` counts towards min_rate;
@@ -185,6 +189,7 @@ private:
     std::atomic<std::uint64_t> failed_{0};
     std::atomic<std::uint64_t> damaged_{0};
     std::atomic<bool> warned_{false}; // of damage
+    std::atomic<bool> last_word_{false};
 
     mutable std::mutex mutex_; // guards everything below
     std::function<void()> wake_;

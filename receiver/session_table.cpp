@@ -18,25 +18,30 @@ void SessionTable::remove(std::uint64_t serial) {
     }
 }
 
-std::size_t SessionTable::size_of(const std::string& network) const {
-    const auto begun = std::count_if(sessions_.begin(), sessions_.end(), [&](const auto& entry) {
-        return entry.second.network == network;
+std::size_t SessionTable::count(const std::function<bool(const Entry&)>& begun,
+                                const std::function<bool(const PendingSession&)>& orphan) const {
+    const auto present = std::count_if(sessions_.begin(), sessions_.end(), [&](const auto& entry) {
+        return !entry.second.session->has_last_word() && begun(entry.second);
     });
     const auto orphans = std::count_if(waiting_.begin(), waiting_.end(), [&](const auto& next) {
-        return sessions_.count(next.first) == 0 && next.second.network == network;
+        return sessions_.count(next.first) == 0 && orphan(next.second);
     });
-    return static_cast<std::size_t>(begun + orphans);
+    return static_cast<std::size_t>(present + orphans);
+}
+
+std::size_t SessionTable::size() const {
+    return count([](const Entry&) { return true; }, [](const PendingSession&) { return true; });
+}
+
+std::size_t SessionTable::size_of(const std::string& network) const {
+    return count([&](const Entry& entry) { return entry.network == network; },
+                 [&](const PendingSession& next) { return next.network == network; });
 }
 
 std::size_t SessionTable::size_of(const KeyIdentity& key) const {
     const auto is_it = [&](const SharedKey& owner) { return owner && owner->identity == key; };
-    const auto begun = std::count_if(sessions_.begin(), sessions_.end(), [&](const auto& entry) {
-        return is_it(entry.second.session->key());
-    });
-    const auto orphans = std::count_if(waiting_.begin(), waiting_.end(), [&](const auto& next) {
-        return sessions_.count(next.first) == 0 && is_it(next.second.key);
-    });
-    return static_cast<std::size_t>(begun + orphans);
+    return count([&](const Entry& entry) { return is_it(entry.session->key()); },
+                 [&](const PendingSession& next) { return is_it(next.key); });
 }
 
 std::shared_ptr<Session> SessionTable::with_token(const proto::Token& token) const {

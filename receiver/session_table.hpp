@@ -31,8 +31,11 @@ public:
     void remove(std::uint64_t serial);
 
     [[nodiscard]] bool empty() const noexcept { return sessions_.empty(); }
-    // Those that wait for their predecessor's end count, too.
-    [[nodiscard]] std::size_t size() const noexcept { return sessions_.size() + orphans_; }
+    // All that take resources: also those whose last word is said, but whose sender is still there.
+    [[nodiscard]] std::size_t held() const noexcept { return sessions_.size() + orphans_; }
+    // Those that limits are for: without these, and with those that wait for their predecessor's
+    // end.
+    [[nodiscard]] std::size_t size() const;
     // The same, of a network, and of a key.
     [[nodiscard]] std::size_t size_of(const std::string& network) const;
     [[nodiscard]] std::size_t size_of(const KeyIdentity& key) const;
@@ -61,6 +64,9 @@ private:
         std::shared_ptr<Session> session;
         std::string network;
     };
+
+    [[nodiscard]] std::size_t count(const std::function<bool(const Entry&)>& begun,
+                                    const std::function<bool(const PendingSession&)>& orphan) const;
 
     std::map<std::uint64_t, Entry> sessions_;         // by serial number
     std::map<std::uint64_t, PendingSession> waiting_; // by that of the one that ends

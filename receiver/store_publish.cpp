@@ -176,7 +176,7 @@ Status Store::publish_staged(Publication& publication) {
     if (!parent.ok()) {
         return system_error(
             ErrorKind::file_io,
-            fmt::format("cannot make '{}/{}'", escape(root_.path), escape(parts.parent)),
+            fmt::format("cannot make '{}' in the receiver's directory", escape(parts.parent)),
             parent.error_number);
     }
     // The work area is for its owner's eyes only; what is published is not.

@@ -80,14 +80,17 @@ int make_and_open(int parent, const std::string& name, UniqueFd& out) {
     return opened.error_number;
 }
 
-Error area_error(const ReceiverRoot& root, int error) {
-    const std::string path = fmt::format("{}/{}", root.path, area_name());
+Error area_error(int error) {
     if (error == ELOOP || error == ENOTDIR) {
         return Error{ErrorKind::refused,
-                     fmt::format("{} is not a directory: remove it, sluice needs the name", path),
+                     fmt::format("{} in the receiver's directory is not a directory: remove it, "
+                                 "sluice needs the name",
+                                 area_name()),
                      error};
     }
-    return system_error(ErrorKind::file_io, fmt::format("cannot use {}", path), error);
+    return system_error(ErrorKind::file_io,
+                        fmt::format("cannot use {} in the receiver's directory", area_name()),
+                        error);
 }
 
 bool try_lock(int directory) {
@@ -160,7 +163,6 @@ bool still_linked(int directory) {
 
 Result<ReceiverRoot> open_root(const std::string& path) {
     ReceiverRoot root;
-    root.path = path;
     root.fd = UniqueFd::adopt(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     struct stat status {};
     if (!root.fd || fstat(root.fd.get(), &status) != 0) {
@@ -232,7 +234,7 @@ Result<SessionArea> SessionArea::create(const ReceiverRoot& root, const std::str
             made.undo();
         }
     }
-    return area_error(root, error);
+    return area_error(error);
 }
 
 bool SessionArea::exists(const ReceiverRoot& root, const std::string& key) {
@@ -352,7 +354,7 @@ Result<std::size_t> sweep_work_area(const ReceiverRoot& root, std::chrono::secon
         return std::size_t{0};
     }
     if (!area.ok()) {
-        return area_error(root, area.error_number);
+        return area_error(area.error_number);
     }
     std::vector<std::string> names;
     // A directory that cannot be read is left for the next sweep.

@@ -27,9 +27,9 @@
 namespace sluice {
 
 // The receiver's directory. Borrowed by everything below it; immutable after open_root.
+// It does not know its path: what is said about it may go to a sender, whose business that is not.
 struct ReceiverRoot {
     UniqueFd fd;
-    std::string path; // as given, for messages
     dev_t device = 0;
     mode_t umask = 022; // of this process, which no thread changes
 };

@@ -17,17 +17,15 @@ namespace {
 constexpr std::chrono::seconds kSettled{10};
 // How often a small file is read that somebody writes to meanwhile.
 constexpr int kReadTries = 3;
-// What is read ahead of a large file: two of the longest extents, so that the disk is busy while
-// one of them is sent.
-constexpr std::uint64_t kReadAheadBytes = 2 * StreamPace::kMostExtentBytes;
+// Files of that size are worth a system call that says how they will be read.
+constexpr std::uint64_t kLongBytes = std::uint64_t{1} << 20;
 
 } // namespace
 
 DataStream::DataStream(StreamSettings settings, StreamHost& host, WorkQueue& queue,
                        InFlight& in_flight, StreamTotals& totals)
     : context_(std::move(settings), host, in_flight, totals), queue_(queue), small_(context_),
-      large_(context_, [this](Piece& piece) { before_extent(piece); }), thread_([this] { run(); }) {
-}
+      large_(context_, [this](Piece& piece) { share(piece); }), thread_([this] { run(); }) {}
 
 DataStream::~DataStream() {
     thread_.join();
@@ -164,6 +162,9 @@ Status DataStream::send_file(SourceEntry& entry) {
         }
         SourceFile& source = std::get<SourceFile>(opened);
         const std::uint64_t size = source.size();
+        if (size >= kLongBytes) {
+            source.will_be_read_in_order();
+        }
         if (size > proto::kMaxInlineFileBytes) {
             piece_ = Piece{context_.host.open_large(std::move(entry), std::move(source)), 0, size};
             return ok();
@@ -182,20 +183,6 @@ Status DataStream::send_file(SourceEntry& entry) {
     context_.host.entry_failed(
         describe(entry, {ErrorKind::source_changed, "changed while it was being sent", 0}));
     return ok();
-}
-
-void DataStream::before_extent(Piece& piece) {
-    read_ahead(piece);
-    share(piece);
-}
-
-// sendfile(2) reads ahead by itself, but less than a disk wants.
-void DataStream::read_ahead(const Piece& piece) const {
-    const SourceFile& file = piece.source->file();
-    const std::uint64_t ahead = std::min(piece.length, kReadAheadBytes);
-    if (!file.cached(piece.offset + ahead - 1)) {
-        file.start_reading(piece.offset, ahead);
-    }
 }
 
 // Keeps one extent and leaves the rest of the piece to a stream that has nothing to do, where the

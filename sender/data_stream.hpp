@@ -51,8 +51,6 @@ private:
     // Sends what is held back, and then says that the connection shall be replaced.
     [[nodiscard]] Status flush_for_good();
     [[nodiscard]] bool directory_goes_on() const;
-    void before_extent(Piece& piece);
-    void read_ahead(const Piece& piece) const;
     void share(Piece& piece);
     void hand_back();
     [[nodiscard]] Next wait_before_retry(const Error& reason, InFlight::Ended ended);

@@ -16,11 +16,11 @@ namespace {
 
 constexpr std::uint64_t kStatBlockBytes = 512; // of st_blocks, whatever the file system's own
 
-// Like pread(2), but EAGAIN instead of waiting for the medium (RWF_NOWAIT in preadv2(2)).
-ssize_t read_if_cached(int file, std::uint64_t offset, std::span<std::byte> memory) noexcept {
+// The beginning of a file, but EAGAIN instead of waiting for the medium (RWF_NOWAIT in preadv2(2)).
+ssize_t read_if_cached(int file, std::span<std::byte> memory) noexcept {
     const iovec whole{memory.data(), memory.size()};
     count_system_call();
-    return preadv2(file, &whole, 1, static_cast<off_t>(offset), RWF_NOWAIT);
+    return preadv2(file, &whole, 1, 0, RWF_NOWAIT);
 }
 
 } // namespace
@@ -110,7 +110,7 @@ std::int64_t SourceFile::read(std::uint64_t offset, std::span<std::byte> memory)
 }
 
 std::int64_t SourceFile::read_small(std::span<std::byte> memory) {
-    const ssize_t got = read_if_cached(fd_.get(), 0, memory);
+    const ssize_t got = read_if_cached(fd_.get(), memory);
     if (got == static_cast<ssize_t>(memory.size())) {
         return got;
     }
@@ -118,15 +118,14 @@ std::int64_t SourceFile::read_small(std::span<std::byte> memory) {
     return read(0, memory);
 }
 
-void SourceFile::start_reading(std::uint64_t offset, std::uint64_t length) const noexcept {
+void SourceFile::start_reading() const noexcept {
     count_system_call();
-    static_cast<void>(posix_fadvise(fd_.get(), static_cast<off_t>(offset),
-                                    static_cast<off_t>(length), POSIX_FADV_WILLNEED));
+    static_cast<void>(posix_fadvise(fd_.get(), 0, 0, POSIX_FADV_WILLNEED)); // 0: to the end
 }
 
-bool SourceFile::cached(std::uint64_t offset) const noexcept {
-    std::byte one{};
-    return read_if_cached(fd_.get(), offset, {&one, 1}) >= 0 || errno != EAGAIN;
+void SourceFile::will_be_read_in_order() const noexcept {
+    count_system_call();
+    static_cast<void>(posix_fadvise(fd_.get(), 0, 0, POSIX_FADV_SEQUENTIAL));
 }
 
 bool SourceFile::changed() const {

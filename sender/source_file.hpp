@@ -52,10 +52,13 @@ public:
     [[nodiscard]] std::int64_t read_small(std::span<std::byte> memory);
     [[nodiscard]] bool waited() const noexcept { return waited_; }
 
-    // Makes the kernel read a range into the page cache, and does not wait for it.
-    void start_reading(std::uint64_t offset, std::uint64_t length) const noexcept;
-    // Whether the page cache has the byte at `offset`; true also where there is no telling.
-    [[nodiscard]] bool cached(std::uint64_t offset) const noexcept;
+    // Makes the kernel read it into the page cache, as much as it will at once (see
+    // will_be_read_in_order()), and does not wait for that.
+    void start_reading() const noexcept;
+    // From here on the kernel reads ahead twice as much as usual: POSIX_FADV_SEQUENTIAL. Not
+    // POSIX_FADV_WILLNEED, which is cut off at what it would read ahead by itself, and allocates
+    // single pages (force_page_cache_ra() in mm/readahead.c, Linux 6.18).
+    void will_be_read_in_order() const noexcept;
 
     // Whether size, mtime or ctime differ from what they were when it was opened.
     [[nodiscard]] bool changed() const;

@@ -46,7 +46,7 @@ void SourceOpener::read_ahead(std::span<const SourceEntry> entries) {
         }
         const auto opened = open(entry, true);
         if (const auto* const file = std::get_if<SourceFile>(&opened); file != nullptr) {
-            file->start_reading(0, file->size());
+            file->start_reading();
         }
     }
 }

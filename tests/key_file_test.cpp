@@ -235,9 +235,12 @@ TEST_CASE("a key file belongs to its reader, or to root, who may lend it") {
     CHECK(test::as_nobody([&] { test::expect(refused().empty(), refused()); }) == "");
     REQUIRE(::chown(path.c_str(), 0, kNobody) == 0);
     directory.set_mode("key", 0640);
-    CHECK(has(refused(), "chmod 600")); // root needs no help of a group
+    CHECK(has(refused(), "chmod 600"));  // root needs no help of a group
+    CHECK(read_key_file(path, kNobody)); // but for one that it will become
+    CHECK_FALSE(read_key_file(path, 1));
     CHECK(test::as_nobody([&] { test::expect(refused().empty(), refused()); }) == "");
     directory.set_mode("key", 0660);
+    CHECK_FALSE(read_key_file(path, kNobody));
     CHECK(test::as_nobody([&] { test::expect(has(refused(), "change"), "accepted"); }) == "");
 }
 

@@ -72,6 +72,20 @@ TEST_CASE("sessions are counted, all of them and those of a network") {
     CHECK(table.sessions.size_of("192.0.2.1") == 0);
 }
 
+TEST_CASE("a session whose last word is said is held, but counts towards no limit") {
+    Table table;
+    const auto first = table.add(1, 0, "192.0.2.1", key_of(1));
+    table.add(2, 0, "192.0.2.1", key_of(1));
+    first->note_last_word();
+    CHECK(table.sessions.held() == 2);
+    CHECK(table.sessions.size() == 1);
+    CHECK(table.sessions.size_of("192.0.2.1") == 1);
+    CHECK(table.sessions.size_of(key_of(1)->identity) == 1);
+    CHECK(table.sessions.with_token(token_of(1)) == first);
+    table.sessions.remove(1);
+    CHECK(table.sessions.held() == 1);
+}
+
 TEST_CASE("one that waits for the end of another counts from then on, and once") {
     Table table;
     table.add(1, 7);

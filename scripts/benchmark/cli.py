@@ -68,6 +68,7 @@ def parser() -> argparse.ArgumentParser:
     add("--tree", metavar="DIR", help="what to copy as a real tree (default /usr/share)")
     add("--no-peers", dest="peers", action="store_false", help="only sluice, bare, cp")
     add("--no-verify", dest="check", action="store_false", help="do not compare what arrived")
+    add("--hold-memory", action="store_true", help="keep free memory from the host of this machine")
     add("--json", metavar="FILE", help="write every run and the medians to FILE")
     add("--html", metavar="FILE", help="write a report with charts to FILE")
     add("--dir", metavar="DIR", help="where to work (default $TMPDIR or /var/tmp)")
@@ -183,13 +184,13 @@ def prepare(
     largest = max(group.work.bytes for suite in chosen for group in suite.groups)
     for name, value in environment.items():
         say(f"{name + ':':<21}{value}")
-    for warning in warnings(environment, largest):
+    for warning in warnings(environment, largest, options.hold_memory):
         say(f"note: {warning}")
     repeated = f"{runs} runs of each, interleaved, medians" if runs > 1 else "one run of each"
     say(f"{repeated}; {estimate(chosen, runs)}")
     work = Path(tempfile.mkdtemp(prefix="sluice-bench.", dir=base))
     cleanup.add(lambda: remove(work))
-    runner = Runner(programs, work, cleanup, Plan(runs, options.check), say)
+    runner = Runner(programs, work, cleanup, Plan(runs, options.check, options.hold_memory), say)
     return runner, Report(environment, shlex.join(["scripts/bench", *sys.argv[1:]]), [])
 
 

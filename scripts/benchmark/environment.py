@@ -10,7 +10,7 @@ import ssl
 import subprocess
 from pathlib import Path
 
-from .system import memory
+from .memory import is_virtual, memory
 from .tools import Programs
 from .units import GIB
 
@@ -70,7 +70,7 @@ def gather(programs: Programs, directory: Path) -> dict[str, str]:
     }
 
 
-def warnings(environment: dict[str, str], largest: int) -> list[str]:
+def warnings(environment: dict[str, str], largest: int, hold_memory: bool) -> list[str]:
     """What makes the figures worse than they should be."""
     lines = []
     if float(environment["load before"]) > _BUSY_LOAD_PER_CORE * int(environment["cores"]):
@@ -80,4 +80,9 @@ def warnings(environment: dict[str, str], largest: int) -> list[str]:
         )
     if 3 * largest > memory("MemAvailable"):
         lines.append("memory does not hold three times the file: the disk is part of the figures")
+    if is_virtual() and not hold_memory:
+        lines.append(
+            "a virtual machine: if its host takes free memory back, times scatter; "
+            "--hold-memory helps"
+        )
     return lines

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .lab import LOOPBACK, Lab, Network
+from .memory import Memory
 from .model import Failure, Group, GroupResult, Result, Suite, SuiteResult, Work
 from .sources import Sources, chill, heat, settle
 from .system import Cleanup, Processes
@@ -30,6 +31,7 @@ class Plan:
 
     runs: int
     verify: bool = True
+    hold_memory: bool = False
 
 
 def seconds_of(group: Group, runs: int) -> float:
@@ -82,6 +84,8 @@ class Runner:
         self._cleanup = cleanup
         self._processes = Processes(programs.bare)
         cleanup.add(self._processes.kill_all)
+        self._memory = Memory(programs.bare, plan.hold_memory)
+        cleanup.add(self._memory.release)
         self._sources = Sources(base, say)
         self.targets = Targets(base, cleanup)
         self._lab = Lab(programs.emulator, cleanup)
@@ -123,6 +127,8 @@ class Runner:
 
     def _repeat(self, suite: Suite, group: Group, network: Network, results: list[Result]) -> None:
         """Interleaved, so that what changes with time on a machine changes for all alike."""
+        self._sources.get(group.work)  # it takes memory as well
+        self._memory.hold(_stored_bytes(group.work))
         for number in range(self._plan.runs):
             for result in results:
                 if result.status != "ok" or number >= (result.case.max_runs or number + 1):
@@ -160,9 +166,9 @@ class Runner:
             place.source = source
             if not work.discard:  # what the predecessor stored
                 settle(self._base)
-            self._processes.warm(0 if work.discard else work.bytes)
             if source is not None:
                 chill(source) if group.cold else heat(source)
+            self._memory.warm(_stored_bytes(work))
             try:
                 run = tool.run(place)
             finally:
@@ -176,6 +182,10 @@ class Runner:
         if sys.stderr.isatty():
             sys.stderr.write(f"\r{text[:78]:<78}\r" if text else "\r" + " " * 78 + "\r")
             sys.stderr.flush()
+
+
+def _stored_bytes(work: Work) -> int:
+    return 0 if work.discard else work.bytes
 
 
 def _compare(source: Path, target: Path) -> None:

@@ -29,7 +29,6 @@ _GRACE_SECONDS = 10.0
 _POLL_SECONDS = 0.002
 _TCP_LISTEN = "0A"  # include/net/tcp_states.h
 # Beyond what a transfer itself fills: socket buffers, programs.
-_WARM_EXTRA = 256 * MIB
 
 
 class Interrupted(Exception):
@@ -269,12 +268,6 @@ class Processes:
             self._started[-1].kill()
             self._started.pop()
 
-    def warm(self, bytes_stored: int) -> None:
-        """Memory that was free for a while may have gone back to the host of a virtual machine,
-        and is slow at its first touch: so it is touched just before it is needed."""
-        amount = min(2 * bytes_stored + _WARM_EXTRA, memory("MemFree") * 9 // 10)
-        subprocess.run([self._bare, "warm", str(amount)], check=False, stderr=subprocess.DEVNULL)
-
 
 def run_gently(
     argv: Sequence[str], limit_seconds: float, environment: Mapping[str, str]
@@ -318,9 +311,3 @@ def free_port(host: str) -> int:
         except OSError:  # an address of another network namespace
             probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def memory(name: str) -> int:
-    """A line of /proc/meminfo, in bytes."""
-    match = re.search(rf"^{name}:\s*(\d+)", Path("/proc/meminfo").read_text(), re.M)
-    return int(match[1]) * 1024 if match else 0

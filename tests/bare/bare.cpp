@@ -15,6 +15,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <span>
 #include <string>
 #include <string_view>
 #include <sys/mman.h>
@@ -35,6 +36,7 @@ constexpr std::size_t kPipeBytes = 1U << 20;     // the most an unprivileged use
 constexpr std::size_t kCopyBytes = 1U << 20;     // larger is no faster
 constexpr std::size_t kSendfileMax = 0x7ffff000; // the kernel moves no more in one call
 constexpr std::uint64_t kMemoryBytes = 8U << 20; // as sluice-send --generate
+constexpr std::size_t kPageBytes = 4096;         // or a divisor of what pages are
 constexpr std::string_view kCopy = "copy";
 constexpr const char* kUsage = R"(Usage:
   bare recv [--path splice|copy] FILE
@@ -49,6 +51,9 @@ constexpr const char* kUsage = R"(Usage:
       run COMMAND; its wall and CPU time go to RESULT (default: stdout)
   bare warm BYTES
       touch and free that much memory, so that the next program finds it backed by the host
+  bare hold BYTES SPARE
+      touch BYTES and SPARE of memory, free SPARE; say "holding", and keep BYTES until standard
+      input ends
 recv, send and time report one line of JSON.
 )";
 
@@ -359,14 +364,47 @@ int run_time(const Arguments& arguments) {
     return code;
 }
 
-int run_warm(const char* argument) {
+// Memory that the host has given us: in huge pages where there are some, for those are what a
+// virtual machine gives back (Linux's free page reporting), and they are quickest to touch.
+std::span<std::byte> touched_memory(const char* argument) {
     const auto bytes = static_cast<std::size_t>(std::strtoull(argument, nullptr, 10));
-    void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    void* const memory =
+        mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) {
         die("mmap");
     }
-    return check(munmap(memory, bytes), "munmap");
+    madvise(memory, bytes, MADV_HUGEPAGE); // a kernel without them has small pages
+    const std::span touched(static_cast<std::byte*>(memory), bytes);
+    for (std::size_t offset = 0; offset < bytes; offset += kPageBytes) {
+        touched[offset] = std::byte{1};
+    }
+    return touched;
+}
+
+int run_warm(const char* argument) {
+    const std::span memory = touched_memory(argument);
+    return check(munmap(memory.data(), memory.size()), "munmap");
+}
+
+int run_hold(const char* argument, const char* spare_argument) {
+    if (spare_argument == nullptr) {
+        die_usage();
+    }
+    // Whoever is short of memory is to have this first (proc(5), oom_score_adj).
+    const int score =
+        check(open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC), "oom_score_adj");
+    check(static_cast<int>(write(score, "1000", 4)), "oom_score_adj");
+    // So that what is left free is not only what was too small for huge pages.
+    const std::span spare = touched_memory(spare_argument);
+    const std::span memory = touched_memory(argument);
+    munmap(spare.data(), spare.size());
+    mlock(memory.data(), memory.size()); // may be too much for one who is not root
+    std::puts("holding");
+    std::fflush(stdout);
+    char unused = 0;
+    while (read(STDIN_FILENO, &unused, 1) > 0) {
+    }
+    return 0;
 }
 
 } // namespace
@@ -388,6 +426,9 @@ int main(int argc, char** argv) {
     }
     if (command == "warm") {
         return run_warm(argv[2]);
+    }
+    if (command == "hold") {
+        return run_hold(argv[2], argv[3]);
     }
     die_usage();
 }

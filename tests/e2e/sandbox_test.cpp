@@ -250,6 +250,31 @@ TEST_CASE("keys that a user cannot read again are complained of at the start") {
     }
 }
 
+TEST_CASE("keys that root lends a user's group are read again as that user") {
+    if (::geteuid() != 0) {
+        skip("needs root");
+        return;
+    }
+    const TempDir outer;
+    outer.set_mode("", 0755);
+    outer.make_dir("inbox");
+    REQUIRE(::chown(outer.path("inbox").c_str(), kNobody, kNobody) == 0);
+    const std::string key = outer.path("key");
+    REQUIRE(run({kRecvProgram, "--generate-key", key}).code == 0);
+    REQUIRE(::chown(key.c_str(), 0, kNobody) == 0);
+    outer.set_mode("key", 0640);
+    ReceiverProcess receiver(outer.path("inbox"), {"--user", "nobody", "--key-file", key});
+    CHECK_FALSE(contains(receiver.process().err(), "takes a restart"));
+    receiver.process().signal(SIGHUP);
+    eventually("the keys are read again",
+               [&] { return contains(receiver.process().err(), "1 key(s) read again from "); });
+    CHECK(receiver.stop() == 0);
+    // Who stays root, or becomes another, finds the file open to a group that has no business
+    // there.
+    check_exit(run({kRecvProgram, "--port", "0", "--key-file", key, outer.path("inbox")}), 1,
+               "others can read the key file");
+}
+
 TEST_CASE("a receiver that stays root says so") {
     if (::geteuid() != 0) {
         skip("needs root");

@@ -86,36 +86,43 @@ Status Admission::admit_control(Channel& channel, proto::ByteView body) {
     }
     const proto::Token run = named ? request.run : proto::Token{};
     PendingSession begun{run, peer_network(channel.fd()), {}, {body.begin(), body.end()}, *key};
-    if (const std::shared_ptr<Session> session = sessions_.of_run(run, *key); session) {
-        // Its sender has noticed before we did that the connection was lost.
-        session->fail({ErrorKind::network, "the sender has come back on another connection"});
-        begun.channel = std::move(channel);
-        sessions_.wait_for(session->serial(), std::move(begun));
-        return ok();
+    const std::shared_ptr<Session> before = sessions_.of_run(run, *key);
+    const bool takes_its_place =
+        before && (!before->has_last_word() || sessions_.has_successor(before->serial()));
+    // Only now: at the door a connection that goes on with a session looks like any other.
+    if (!takes_its_place) {
+        if (Status room = find_room(begun.network, *key); !room) {
+            return room;
+        }
     }
-    // Those that only have to be said good-bye to may be as many again: they hold little, for two
-    // seconds at most.
-    if (sessions_.size() >= limits_.max_sessions || sessions_.held() >= 2 * limits_.max_sessions) {
+    begun.channel = std::move(channel);
+    if (before) {
+        // Its sender has noticed before we did that the connection was lost.
+        before->fail({ErrorKind::network, "the sender has come back on another connection"});
+        sessions_.wait_for(before->serial(), std::move(begun));
+    } else {
+        callbacks_.begin(std::move(begun));
+    }
+    return ok();
+}
+
+Status Admission::find_room(const std::string& network, const SharedKey& key) const {
+    if (sessions_.load().reaches(limits_.max_sessions)) {
         return Error{ErrorKind::refused,
                      fmt::format("the receiver is busy: {} sessions, its limit (--max-sessions)",
                                  limits_.max_sessions)};
     }
-    // Only now: at the door a connection that goes on with a session looks like any other.
-    if (const std::size_t present = sessions_.size_of(begun.network);
-        present >= limits_.lobby.per_network) {
+    if (sessions_.load_of(network).reaches(limits_.lobby.per_network)) {
         return Error{ErrorKind::refused,
-                     fmt::format("{} has {} session(s) here already, its limit (--max-per-address)",
-                                 begun.network, present)};
+                     fmt::format("{} may have {} session(s) here at a time (--max-per-address)",
+                                 network, limits_.lobby.per_network)};
     }
-    if (const AccessKey* const owner = key->get();
-        owner != nullptr && owner->rights.max_sessions != 0 &&
-        sessions_.size_of(owner->identity) >= owner->rights.max_sessions) {
+    if (key && key->rights.max_sessions != 0 &&
+        sessions_.load_of(key->identity).reaches(key->rights.max_sessions)) {
         return Error{ErrorKind::refused,
                      fmt::format("key '{}' may have {} session(s) at a time (max-sessions)",
-                                 owner->name, owner->rights.max_sessions)};
+                                 key->name, key->rights.max_sessions)};
     }
-    begun.channel = std::move(channel);
-    callbacks_.begin(std::move(begun));
     return ok();
 }
 

@@ -47,6 +47,8 @@ private:
     Status admit(Channel& channel, const proto::FrameReader& first_frame);
     Status admit_control(Channel& channel, proto::ByteView body);
     Status admit_data(Channel& channel, const proto::FrameReader& first_frame);
+    // Fails where there is no room for another session.
+    [[nodiscard]] Status find_room(const std::string& network, const SharedKey& key) const;
 
     const int listener_;
     SessionTable& sessions_;

@@ -169,7 +169,11 @@ std::chrono::milliseconds ControlConnection::progress_window() const {
 void ControlConnection::on_tick() {
     const auto now = std::chrono::steady_clock::now();
     if (std::holds_alternative<Ending>(state_)) {
-        return; // the farewell has its own time
+        // A farewell has its own time, but it does not begin while nobody takes what is before it.
+        if (!farewell_ && settings_.timeout.count() != 0 && now - last_sent_ > settings_.timeout) {
+            end_without_answer();
+        }
+        return;
     }
     if (settings_.timeout.count() != 0 && now - last_heard_ > settings_.timeout) {
         fail({ErrorKind::timed_out,
@@ -370,6 +374,7 @@ void ControlConnection::send_failed_files(std::size_t max_pending_bytes) {
 // An Error is not answered.
 void ControlConnection::end_without_answer() {
     state_ = Ending{};
+    session_->note_last_word(true);
     session_->end();
     poll_.reset();
     end();
@@ -382,7 +387,6 @@ void ControlConnection::fail(const Error& error) {
     session_->fail(error); // where the failure began here
     const proto::Bytes frame = error_frame(error);
     out_.insert(out_.end(), frame.begin(), frame.end());
-    session_->note_last_word();
     state_ = Ending{};
     session_->end();
     flush();
@@ -392,6 +396,8 @@ void ControlConnection::flush() {
     if (!poll_) {
         return;
     }
+    const bool last = std::holds_alternative<Ending>(state_);
+    session_->note_last_word(last); // before the sender can know
     while (out_sent_ < out_.size()) {
         const ssize_t sent = channel_.send(std::span(out_).subspan(out_sent_));
         if (sent < 0 && errno == EINTR) {
@@ -420,9 +426,10 @@ void ControlConnection::flush() {
             return;
         }
     }
-    const bool reads = out_.size() - out_sent_ <= kMaxPendingBytes;
+    session_->note_last_word(false);
+    const bool reads = !last && out_.size() - out_sent_ <= kMaxPendingBytes;
     poll_->wait_for({reads, pending});
-    if (reads && channel_.holds_bytes() && !std::holds_alternative<Ending>(state_)) {
+    if (reads && channel_.holds_bytes()) {
         channel_.shrink();
         next_turn_.ask();
     }

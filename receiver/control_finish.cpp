@@ -178,7 +178,6 @@ void ControlConnection::send_done() {
         done.context_switches = report.usage.context_switches;
     }
     proto::encode(done, out_);
-    session_->note_last_word();
     state_ = Ending{};
 }
 

@@ -10,7 +10,7 @@
 
 namespace sluice {
 
-Result<UniqueFd> open_listener(const ReceiverOptions& options, UniqueFd inherited) {
+Result<Listener> open_listener(const ReceiverOptions& options, UniqueFd inherited) {
     const std::string address = inherited ? local_host(inherited.get()) : options.listen_address;
     Result<bool> loopback = is_loopback(address);
     if (!loopback) {
@@ -27,11 +27,15 @@ Result<UniqueFd> open_listener(const ReceiverOptions& options, UniqueFd inherite
     }
     Result<UniqueFd> listener =
         inherited ? std::move(inherited) : listen_tcp(options.listen_address, options.port);
-    if (listener && local_address(listener->get()) == "?") {
+    if (!listener) {
+        return std::move(listener).error();
+    }
+    std::string listened = local_address(listener->get()); // asked once: it can fail
+    if (listened == "?") {
         // Nobody could find a port that the system chose.
         return system_error(ErrorKind::network, "cannot find out the address listened on", errno);
     }
-    return listener;
+    return Listener{std::move(*listener), std::move(listened)};
 }
 
 } // namespace sluice

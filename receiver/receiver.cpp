@@ -131,12 +131,12 @@ Receiver::~Receiver() = default;
 Status Receiver::start(UniqueFd inherited) {
     Impl& impl = *impl_;
     raise_descriptor_limit();
-    Result<UniqueFd> listener = open_listener(impl.options, std::move(inherited));
+    Result<Listener> listener = open_listener(impl.options, std::move(inherited));
     if (!listener) {
         return std::move(listener).error();
     }
-    impl.listener = std::move(*listener);
-    impl.address = local_address(impl.listener.get());
+    impl.listener = std::move(listener->socket);
+    impl.address = std::move(listener->address);
     if (Status opened = impl.open_directory(); !opened) {
         return opened;
     }
@@ -278,11 +278,11 @@ void Receiver::Impl::reload_keys() {
     }
     observer.notice(fmt::format("{} key(s) read again from {}", options.keys->size(),
                                 shown_path(options.keys->file())));
-    const std::size_t before = sessions.size();
+    const std::size_t before = sessions.load().held;
     sessions.fail_keys([this](const SharedKey& key) { return gate.is_revoked(key); },
                        Gate::revocation());
     // Whoever was to go on after a session that has ended is not let in: nobody else ends this.
-    if (options.once && before > 0 && sessions.size() == 0) {
+    if (options.once && before > 0 && sessions.load().held == 0) {
         result = exit_code(Gate::revocation().kind);
         loop.stop();
     }
@@ -452,7 +452,7 @@ void Receiver::Impl::on_stop() {
         return;
     }
     observer.notice(
-        fmt::format("stopping: {} session(s) have {} to finish", sessions.size(),
+        fmt::format("stopping: {} session(s) have {} to finish", sessions.load().held,
                     format_seconds(static_cast<double>(options.stop_grace.count()) / 1000.0)));
     grace_timer->start(options.stop_grace);
 }

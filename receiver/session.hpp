@@ -135,9 +135,10 @@ public:
     [[nodiscard]] bool has_connections() const;
     // The session is over: no connection may join, those that are there lose their sockets.
     void end();
-    // The last word to the sender is on its way. From here on the session counts towards no limit:
-    // the next push may well begin before this end has noticed that the sender is gone.
-    void note_last_word() noexcept { last_word_ = true; }
+    // Whether all that the sender will be told has been handed to its connection, which lasts two
+    // seconds more at most: the next push may well begin before this end has noticed that it is
+    // gone. See SessionLoad.
+    void note_last_word(bool said) noexcept { last_word_ = said; }
     [[nodiscard]] bool has_last_word() const noexcept { return last_word_; }
 
     void charge(const Usage& usage) noexcept { usage_.add(usage); }

@@ -13,32 +13,39 @@ void SessionTable::add(std::shared_ptr<Session> session, const std::string& netw
 }
 
 void SessionTable::remove(std::uint64_t serial) {
-    if (sessions_.erase(serial) != 0) {
-        orphans_ += waiting_.count(serial);
+    sessions_.erase(serial);
+}
+
+SessionLoad SessionTable::count(const std::function<bool(const Entry&)>& begun,
+                                const std::function<bool(const PendingSession&)>& waiting) const {
+    SessionLoad load;
+    for (const auto& [serial, entry] : sessions_) {
+        if (begun(entry)) {
+            ++load.held;
+            load.counted += entry.session->has_last_word() ? 0U : 1U;
+        }
     }
+    for (const auto& [serial, next] : waiting_) {
+        if (waiting(next)) {
+            const auto before = sessions_.find(serial);
+            const bool alone = before == sessions_.end() || before->second.session->has_last_word();
+            ++load.held;
+            load.counted += alone ? 1U : 0U;
+        }
+    }
+    return load;
 }
 
-std::size_t SessionTable::count(const std::function<bool(const Entry&)>& begun,
-                                const std::function<bool(const PendingSession&)>& orphan) const {
-    const auto present = std::count_if(sessions_.begin(), sessions_.end(), [&](const auto& entry) {
-        return !entry.second.session->has_last_word() && begun(entry.second);
-    });
-    const auto orphans = std::count_if(waiting_.begin(), waiting_.end(), [&](const auto& next) {
-        return sessions_.count(next.first) == 0 && orphan(next.second);
-    });
-    return static_cast<std::size_t>(present + orphans);
-}
-
-std::size_t SessionTable::size() const {
+SessionLoad SessionTable::load() const {
     return count([](const Entry&) { return true; }, [](const PendingSession&) { return true; });
 }
 
-std::size_t SessionTable::size_of(const std::string& network) const {
+SessionLoad SessionTable::load_of(const std::string& network) const {
     return count([&](const Entry& entry) { return entry.network == network; },
                  [&](const PendingSession& next) { return next.network == network; });
 }
 
-std::size_t SessionTable::size_of(const KeyIdentity& key) const {
+SessionLoad SessionTable::load_of(const KeyIdentity& key) const {
     const auto is_it = [&](const SharedKey& owner) { return owner && owner->identity == key; };
     return count([&](const Entry& entry) { return is_it(entry.session->key()); },
                  [&](const PendingSession& next) { return is_it(next.key); });
@@ -85,7 +92,6 @@ std::optional<PendingSession> SessionTable::take_successor(std::uint64_t serial)
     }
     PendingSession next = std::move(found->second);
     waiting_.erase(found);
-    orphans_ -= sessions_.count(serial) == 0 ? 1U : 0U;
     return next;
 }
 
@@ -104,7 +110,6 @@ void SessionTable::fail_keys(const std::function<bool(const SharedKey&)>& lost,
     }
     for (auto next = waiting_.begin(); next != waiting_.end();) {
         if (lost(next->second.key)) {
-            orphans_ -= sessions_.count(next->first) == 0 ? 1U : 0U;
             next = waiting_.erase(next);
         } else {
             ++next;
@@ -115,7 +120,6 @@ void SessionTable::fail_keys(const std::function<bool(const SharedKey&)>& lost,
 void SessionTable::clear() {
     waiting_.clear();
     sessions_.clear();
-    orphans_ = 0;
 }
 
 } // namespace sluice

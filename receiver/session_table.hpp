@@ -25,20 +25,28 @@ struct PendingSession {
     SharedKey key{};   // who it is; null: nobody had to say
 };
 
+// How many sessions there are, for limits.
+struct SessionLoad {
+    // Without those whose last word is said, with those that wait to take the place of such a one
+    // or of one that is gone.
+    std::size_t counted = 0;
+    std::size_t held = 0; // all that take resources
+    // Those that only have to be said good-bye to may be as many again.
+    [[nodiscard]] bool reaches(std::size_t limit) const noexcept {
+        return counted >= limit || held >= 2 * limit;
+    }
+};
+
 class SessionTable {
 public:
     void add(std::shared_ptr<Session> session, const std::string& network);
     void remove(std::uint64_t serial);
 
     [[nodiscard]] bool empty() const noexcept { return sessions_.empty(); }
-    // All that take resources: also those whose last word is said, but whose sender is still there.
-    [[nodiscard]] std::size_t held() const noexcept { return sessions_.size() + orphans_; }
-    // Those that limits are for: without these, and with those that wait for their predecessor's
-    // end.
-    [[nodiscard]] std::size_t size() const;
-    // The same, of a network, and of a key.
-    [[nodiscard]] std::size_t size_of(const std::string& network) const;
-    [[nodiscard]] std::size_t size_of(const KeyIdentity& key) const;
+    // Of all, of a network, and of a key.
+    [[nodiscard]] SessionLoad load() const;
+    [[nodiscard]] SessionLoad load_of(const std::string& network) const;
+    [[nodiscard]] SessionLoad load_of(const KeyIdentity& key) const;
 
     // Null where there is none. Looks at every byte of every token, so that the time it takes tells
     // nothing about them.
@@ -65,12 +73,12 @@ private:
         std::string network;
     };
 
-    [[nodiscard]] std::size_t count(const std::function<bool(const Entry&)>& begun,
-                                    const std::function<bool(const PendingSession&)>& orphan) const;
+    [[nodiscard]] SessionLoad
+    count(const std::function<bool(const Entry&)>& begun,
+          const std::function<bool(const PendingSession&)>& waiting) const;
 
     std::map<std::uint64_t, Entry> sessions_;         // by serial number
     std::map<std::uint64_t, PendingSession> waiting_; // by that of the one that ends
-    std::size_t orphans_ = 0;                         // of waiting_, whose session has ended
 };
 
 } // namespace sluice

@@ -61,29 +61,49 @@ TEST_CASE("sessions are counted, all of them and those of a network") {
     table.add(1, 0, "192.0.2.1");
     table.add(2, 0, "192.0.2.1");
     table.add(3, 0, "2001:db8::/64");
-    CHECK(table.sessions.size() == 3);
-    CHECK(table.sessions.size_of("192.0.2.1") == 2);
-    CHECK(table.sessions.size_of("2001:db8::/64") == 1);
-    CHECK(table.sessions.size_of("192.0.2.2") == 0);
+    CHECK(table.sessions.load().counted == 3);
+    CHECK(table.sessions.load_of("192.0.2.1").counted == 2);
+    CHECK(table.sessions.load_of("2001:db8::/64").counted == 1);
+    CHECK(table.sessions.load_of("192.0.2.2").counted == 0);
     table.sessions.remove(1);
     table.sessions.remove(1); // once is enough
     table.sessions.remove(2);
-    CHECK(table.sessions.size() == 1);
-    CHECK(table.sessions.size_of("192.0.2.1") == 0);
+    CHECK(table.sessions.load().counted == 1);
+    CHECK(table.sessions.load_of("192.0.2.1").counted == 0);
 }
 
 TEST_CASE("a session whose last word is said is held, but counts towards no limit") {
     Table table;
     const auto first = table.add(1, 0, "192.0.2.1", key_of(1));
     table.add(2, 0, "192.0.2.1", key_of(1));
-    first->note_last_word();
-    CHECK(table.sessions.held() == 2);
-    CHECK(table.sessions.size() == 1);
-    CHECK(table.sessions.size_of("192.0.2.1") == 1);
-    CHECK(table.sessions.size_of(key_of(1)->identity) == 1);
+    first->note_last_word(true);
+    CHECK(table.sessions.load().held == 2);
+    CHECK(table.sessions.load().counted == 1);
+    CHECK(table.sessions.load_of("192.0.2.1").counted == 1);
+    CHECK(table.sessions.load_of(key_of(1)->identity).counted == 1);
     CHECK(table.sessions.with_token(token_of(1)) == first);
     table.sessions.remove(1);
-    CHECK(table.sessions.held() == 1);
+    CHECK(table.sessions.load().held == 1);
+}
+
+TEST_CASE("whoever waits for a session whose last word is said counts in its place") {
+    Table table;
+    const auto first = table.add(1, 7);
+    table.sessions.wait_for(1, pending(3));
+    CHECK(table.sessions.load().counted == 1);
+    first->note_last_word(true);
+    CHECK(table.sessions.load().counted == 1);
+    CHECK(table.sessions.load().held == 2);
+    first->note_last_word(false); // it could not be sent at once
+    CHECK(table.sessions.load().counted == 1);
+}
+
+TEST_CASE("a limit is reached by those that count, or by twice as many in all") {
+    CHECK(SessionLoad{1, 1}.reaches(1));
+    CHECK_FALSE(SessionLoad{0, 1}.reaches(1));
+    CHECK(SessionLoad{0, 2}.reaches(1));
+    CHECK_FALSE(SessionLoad{2, 5}.reaches(3));
+    CHECK(SessionLoad{2, 6}.reaches(3));
 }
 
 TEST_CASE("one that waits for the end of another counts from then on, and once") {
@@ -93,16 +113,16 @@ TEST_CASE("one that waits for the end of another counts from then on, and once")
     table.sessions.wait_for(1, pending(3));
     table.sessions.wait_for(1, pending(5)); // the last that came
     CHECK(table.sessions.has_successor(1));
-    CHECK(table.sessions.size() == 1);
+    CHECK(table.sessions.load().counted == 1);
     table.sessions.remove(1);
     CHECK(table.sessions.empty());
-    CHECK(table.sessions.size() == 1);
-    CHECK(table.sessions.size_of("192.0.2.1") == 1);
-    CHECK(table.sessions.size_of("192.0.2.2") == 0);
+    CHECK(table.sessions.load().counted == 1);
+    CHECK(table.sessions.load_of("192.0.2.1").counted == 1);
+    CHECK(table.sessions.load_of("192.0.2.2").counted == 0);
     const auto next = table.sessions.take_successor(1);
     REQUIRE(next);
     CHECK(next->body.size() == 5);
-    CHECK(table.sessions.size() == 0);
+    CHECK(table.sessions.load().counted == 0);
     CHECK_FALSE(table.sessions.take_successor(1));
 }
 
@@ -116,8 +136,8 @@ TEST_CASE("all sessions can be failed at once") {
         CHECK(session->failure()->message == "enough");
     }
     table.sessions.clear();
-    CHECK(table.sessions.size() == 0);
-    CHECK(table.sessions.size_of("192.0.2.1") == 0);
+    CHECK(table.sessions.load().counted == 0);
+    CHECK(table.sessions.load_of("192.0.2.1").counted == 0);
 }
 
 TEST_CASE("only the key that opened a session finds it by its run") {
@@ -130,8 +150,8 @@ TEST_CASE("only the key that opened a session finds it by its run") {
     const auto of_nobody = table.add(3, 7);
     CHECK(table.sessions.of_run(token_of(7), key_of(2)) == of_bob);
     CHECK(table.sessions.of_run(token_of(7)) == of_nobody);
-    CHECK(table.sessions.size_of(key_of(1)->identity) == 1);
-    CHECK(table.sessions.size_of(key_of(3)->identity) == 0);
+    CHECK(table.sessions.load_of(key_of(1)->identity).counted == 1);
+    CHECK(table.sessions.load_of(key_of(3)->identity).counted == 0);
 }
 
 TEST_CASE("a key has as many sessions while one of them is taken over as before and after") {
@@ -141,12 +161,12 @@ TEST_CASE("a key has as many sessions while one of them is taken over as before 
     PendingSession next = pending(7);
     next.key = key_of(1);
     table.sessions.wait_for(1, std::move(next));
-    CHECK(table.sessions.size_of(identity) == 1);
+    CHECK(table.sessions.load_of(identity).counted == 1);
     table.sessions.remove(1); // its files are not free yet
-    CHECK(table.sessions.size_of(identity) == 1);
-    CHECK(table.sessions.size_of(key_of(2)->identity) == 0);
+    CHECK(table.sessions.load_of(identity).counted == 1);
+    CHECK(table.sessions.load_of(key_of(2)->identity).counted == 0);
     CHECK(table.sessions.take_successor(1));
-    CHECK(table.sessions.size_of(identity) == 0);
+    CHECK(table.sessions.load_of(identity).counted == 0);
 }
 
 TEST_CASE("sessions of a key fail with it, and whoever waits to follow them") {
@@ -159,11 +179,11 @@ TEST_CASE("sessions of a key fail with it, and whoever waits to follow them") {
         table.sessions.wait_for(key, std::move(next));
     }
     table.sessions.remove(1); // whose successor waits for its files
-    CHECK(table.sessions.size() == 2);
+    CHECK(table.sessions.load().counted == 2);
     table.sessions.fail_keys(
         [](const SharedKey& key) { return key && key->identity == key_of(1)->identity; },
         {ErrorKind::refused, "revoked"});
-    CHECK(table.sessions.size() == 1);
+    CHECK(table.sessions.load().counted == 1);
     CHECK_FALSE(table.sessions.has_successor(1));
     CHECK(table.sessions.has_successor(2));
     CHECK_FALSE(of_bob->failure());

@@ -2,7 +2,7 @@
 
 The host of a virtual machine may take back what is free there (free page reporting, ballooning), and
 then the first touch of a page waits for the host: 2 MiB took 5 ms where this was written, in place of
-0.1. Ten seconds of being free were enough. Which pages a program is given nobody can say, so what
+0.1. Half of what had been free for ten seconds was gone. Which pages a program is given nobody can say, so what
 a run will need is touched just before it, and the rest can be held by a process of ours.
 """
 
@@ -13,8 +13,10 @@ import subprocess
 from pathlib import Path
 
 from .model import Failure
+from .system import shield
 from .units import GIB, MIB, format_size
 
+# Beyond what a transfer itself fills: socket buffers, programs.
 _WARM_EXTRA = 256 * MIB
 # While memory is held: what stays free is for three times what a run stores (pages of the file
 # system, of an image below it, and of sockets), and this.
@@ -46,6 +48,8 @@ class Memory:
 
     def warm(self, bytes_stored: int) -> None:
         """Just before a run that stores so much; everything that is free, if the rest is held."""
+        if self._holder and self._holder.poll() is not None:
+            raise Failure("--hold-memory: the memory that was held had to be given up")
         free = memory("MemFree") * 9 // 10
         amount = free if self._holder else min(2 * bytes_stored + _WARM_EXTRA, free)
         subprocess.run([self._bare, "warm", str(amount)], check=False, stderr=subprocess.DEVNULL)
@@ -57,14 +61,14 @@ class Memory:
         amount = memory("MemFree") * 9 // 10 - spare
         if not self._hold or amount <= 0:
             return
-        holder = subprocess.Popen(
-            [self._bare, "hold", str(amount), str(spare)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        self._holder = holder
+        with shield.raised():
+            self._holder = holder = subprocess.Popen(
+                [self._bare, "hold", str(amount), str(spare)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+            )
         assert holder.stdout is not None
         if holder.stdout.readline() != "holding\n":
             self.release()

@@ -127,8 +127,13 @@ class Runner:
 
     def _repeat(self, suite: Suite, group: Group, network: Network, results: list[Result]) -> None:
         """Interleaved, so that what changes with time on a machine changes for all alike."""
-        self._sources.get(group.work)  # it takes memory as well
-        self._memory.hold(_stored_bytes(group.work))
+        try:
+            self._sources.get(group.work)  # it takes memory as well
+            self._memory.hold(_stored_bytes(group.work))
+        except Failure as error:
+            for result in results:
+                result.status, result.message = "failed", str(error)
+            return
         for number in range(self._plan.runs):
             for result in results:
                 if result.status != "ok" or number >= (result.case.max_runs or number + 1):

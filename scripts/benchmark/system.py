@@ -1,4 +1,4 @@
-"""Processes under the clock, ports, memory, and cleaning up whatever happens.
+"""Processes under the clock, ports, and cleaning up whatever happens.
 
 Every program runs under "bare time", which reports what the kernel knows of it and of those of its
 children that it waited for. Not under Python: a child's peak memory would begin at Python's.
@@ -21,14 +21,12 @@ from pathlib import Path
 from types import FrameType
 
 from .model import End, Failure
-from .units import MIB
 
 _START_LIMIT_SECONDS = 10.0
 _STOP_LIMIT_SECONDS = 10.0
 _GRACE_SECONDS = 10.0
 _POLL_SECONDS = 0.002
 _TCP_LISTEN = "0A"  # include/net/tcp_states.h
-# Beyond what a transfer itself fills: socket buffers, programs.
 
 
 class Interrupted(Exception):
@@ -64,13 +62,13 @@ class _Shield:
                 raise Interrupted(held)
 
 
-_shield = _Shield()
+shield = _Shield()
 
 
 def raise_on_signals() -> None:
     """From here on SIGINT, SIGTERM and SIGHUP raise Interrupted, so that everything is undone."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _shield.signalled)
+        signal.signal(number, shield.signalled)
 
 
 class Cleanup:
@@ -255,7 +253,7 @@ class Processes:
         self._started: list[Timed] = []
 
     def start(self, argv: Sequence[str | Path], files: Path, at: Sequence[str] = ()) -> Timed:
-        with _shield.raised():
+        with shield.raised():
             try:
                 process = Timed(self._bare, argv, files, at)
             except OSError as error:
@@ -276,7 +274,7 @@ def run_gently(
     is interrupted or takes too long. Raises subprocess.TimeoutExpired."""
     process: subprocess.Popen[str] | None = None
     try:
-        with _shield.raised():
+        with shield.raised():
             process = subprocess.Popen(
                 argv,
                 stdin=subprocess.DEVNULL,
@@ -289,7 +287,7 @@ def run_gently(
         return subprocess.CompletedProcess(argv, process.returncode, out, err)
     finally:
         if process is not None and process.poll() is None:
-            with _shield.raised():
+            with shield.raised():
                 _end_gently(process)
 
 

@@ -51,13 +51,13 @@ class HeldMemory(unittest.TestCase):
         held.hold(4 * GIB)  # in place of the first
         held.release()
         held.release()
-        for_two, for_five = ((3 * stored + 3) * GIB for stored in (2, 4))
+        for_two, for_four = ((3 * stored + 3) * GIB for stored in (2, 4))
         self.assertEqual(
             self.asked(),
             [
                 f"hold {18 * GIB - for_two} {for_two}",
                 f"warm {20 * GIB * 9 // 10}",
-                f"hold {18 * GIB - for_five} {for_five}",
+                f"hold {18 * GIB - for_four} {for_four}",
             ],
         )
 

@@ -220,3 +220,15 @@ TEST_CASE("garbage at the port does the receiver no harm") {
     CHECK(destination.read_file("file") == "x");
     CHECK(receiver.stop() == 0);
 }
+
+TEST_CASE("what a sender is told of the work area does not say where the receiver's directory is") {
+    const TempDir source;
+    const TempDir destination;
+    source.write_file("file", "x");
+    const ReceiverProcess receiver(destination.path());
+    destination.write_file(".sluice", "in the way");
+    const Finished sent = send(receiver, {source.path("file")});
+    check_exit(sent, 11, ".sluice in the receiver's directory is not a directory: remove it");
+    CHECK_FALSE(contains(sent.err, destination.path()));
+    CHECK(destination.read_file(".sluice") == "in the way");
+}

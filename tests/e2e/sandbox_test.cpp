@@ -58,6 +58,16 @@ struct Planted {
     }
 };
 
+// A key of root's, and a directory for nobody to receive into, named inbox. The key's file.
+std::string key_beside_inbox(const TempDir& outer) {
+    outer.set_mode("", 0755);
+    outer.make_dir("inbox");
+    REQUIRE(::chown(outer.path("inbox").c_str(), kNobody, kNobody) == 0);
+    std::string key = outer.path("key");
+    REQUIRE(run({kRecvProgram, "--generate-key", key}).code == 0);
+    return key;
+}
+
 } // namespace
 
 TEST_CASE("a receiver that forgets to stay beneath its directory is kept in it by the sandbox") {
@@ -227,11 +237,7 @@ TEST_CASE("keys that a user cannot read again are complained of at the start") {
         return;
     }
     const TempDir outer;
-    outer.set_mode("", 0755);
-    outer.make_dir("inbox");
-    REQUIRE(::chown(outer.path("inbox").c_str(), kNobody, kNobody) == 0);
-    const std::string key = outer.path("key");
-    REQUIRE(run({kRecvProgram, "--generate-key", key}).code == 0);
+    const std::string key = key_beside_inbox(outer);
     const std::string complaint = "revoking one takes a restart: cannot open the key file " + key;
     {
         ReceiverProcess receiver(outer.path("inbox"), {"--user", "nobody", "--key-file", key});
@@ -256,11 +262,7 @@ TEST_CASE("keys that root lends a user's group are read again as that user") {
         return;
     }
     const TempDir outer;
-    outer.set_mode("", 0755);
-    outer.make_dir("inbox");
-    REQUIRE(::chown(outer.path("inbox").c_str(), kNobody, kNobody) == 0);
-    const std::string key = outer.path("key");
-    REQUIRE(run({kRecvProgram, "--generate-key", key}).code == 0);
+    const std::string key = key_beside_inbox(outer);
     REQUIRE(::chown(key.c_str(), 0, kNobody) == 0);
     outer.set_mode("key", 0640);
     ReceiverProcess receiver(outer.path("inbox"), {"--user", "nobody", "--key-file", key});

@@ -26,7 +26,7 @@ namespace {
 // one was ten times as fast as the others.
 constexpr std::uint64_t kTurnBytesAlone = std::uint64_t{4} << 20;
 constexpr std::uint64_t kSharedTurnBytes = std::uint64_t{2} << 20; // divided among the connections
-constexpr std::uint64_t kLeastTurnBytes = std::uint64_t{128} << 10;
+constexpr std::uint64_t kLeastTurnBytes = std::uint64_t{256} << 10;
 
 // What work counts in a turn beside the bytes that came: what few bytes unpack to counts as well,
 // for a frame of 20 bytes can unpack to 128 KiB; and a frame or a record costs something however
@@ -70,37 +70,25 @@ int write_at(int file, proto::ByteView bytes, std::uint64_t offset) {
 
 } // namespace
 
-DataConnection::DataConnection(Worker& worker, std::shared_ptr<Session> session, Channel channel,
-                               std::uint32_t number, proto::FrameCode code)
-    : worker_(worker), session_(std::move(session)), channel_(std::move(channel)), number_(number),
-      reader_(proto::Role::data, false),
-      poll_(worker.loop(), channel_.fd(), [this](Readiness) { pump(); }),
+DataConnection::DataConnection(Worker& worker, JoinedConnection joined)
+    : worker_(worker), joined_(std::move(joined)), reader_(proto::Role::data, false),
+      poll_(worker.loop(), joined_.channel.fd(), [this](Readiness) { pump(); }),
       next_turn_(worker.loop(), [this] { pump(); }) {
-    joined_ = session_->add_connection(number_, channel_.fd());
-    if (joined_) {
-        // What passes through a buffer is hashed there; else it is read back from the page cache.
-        if (session_->verifies() && (session_->store().discards() || !channel_.receives_files())) {
-            digester_ = std::make_unique<PayloadDigester>(session_->payload_key());
-        }
-        if (code) {
-            reader_.expect_codes(std::move(code));
-        }
-        poll_.wait_for({true, false});
-        if (channel_.holds_bytes()) {
-            next_turn_.ask();
-        }
-        return;
+    // What passes through a buffer is hashed there; else it is read back from the page cache.
+    if (joined_.session->verifies() &&
+        (joined_.session->store().discards() || !joined_.channel.receives_files())) {
+        digester_ = std::make_unique<PayloadDigester>(joined_.session->payload_key());
     }
-    if (session_->store().dry_run()) {
-        session_->fail({ErrorKind::protocol, "a dry run has no data connections", 0});
+    if (joined_.code) {
+        reader_.expect_codes(std::move(joined_.code));
     }
-    close();
+    poll_.wait_for({true, false});
+    if (joined_.channel.holds_bytes()) {
+        next_turn_.ask();
+    }
 }
 
 DataConnection::~DataConnection() {
-    if (!closed_) {
-        session_->connection_ended(number_);
-    }
     worker_.data_connection_gone();
 }
 
@@ -117,20 +105,21 @@ void DataConnection::pump() {
     }
     if (!closed_ && !rest_until(resume_at_) && more) {
         await_bytes(1); // the socket may hold less than the mark, and the rest of what is expected
-        if (channel_.holds_bytes()) {
-            channel_.shrink();
+        if (joined_.channel.holds_bytes()) {
+            joined_.channel.shrink();
             next_turn_.ask(); // the socket may hold nothing at all
         }
     }
     received_ += turn_bytes_;
     const bool under_way = !reader_.at_boundary() || std::holds_alternative<Payload>(state_) ||
                            std::holds_alternative<Blocks>(state_);
-    session_->count_bytes(number_, bytes_, turn_bytes_ + bytes_.compressed, under_way);
-    worker_.charge(*session_);
+    joined_.session->count_bytes(joined_.number, bytes_, turn_bytes_ + bytes_.compressed,
+                                 under_way);
+    worker_.charge(*joined_.session);
 }
 
 void DataConnection::await_bytes(std::uint64_t missing) {
-    if (channel_.tls() != nullptr) {
+    if (joined_.channel.tls() != nullptr) {
         // The channel, or the kernel's TLS, has taken a part of a record already.
         missing -= std::min<std::uint64_t>(missing, kTlsMaxRecordBytes);
     }
@@ -138,13 +127,13 @@ void DataConnection::await_bytes(std::uint64_t missing) {
     const auto mark = static_cast<std::size_t>(
         std::clamp<std::uint64_t>(missing, 1, std::max<std::uint64_t>(most, 1)));
     if (std::exchange(low_water_mark_, mark) != mark) {
-        set_low_water_mark(channel_.fd(), mark);
+        set_low_water_mark(joined_.channel.fd(), mark);
     }
 }
 
 bool DataConnection::read_frame() {
     const auto space = reader_.space();
-    const ssize_t got = channel_.recv(space);
+    const ssize_t got = joined_.channel.recv(space);
     if (got < 0) {
         const int error = errno;
         if (error == EAGAIN) {
@@ -248,16 +237,16 @@ proto::Fault DataConnection::on_batch() {
             (compressed ? bytes_.compressed : bytes_.inlined) += record.content.size();
         }
         spend(kRecordWork);
-        if (!session_->take(record.path, record.content.size())) {
+        if (!joined_.session->take(record.path, record.content.size())) {
             close();
             return proto::Fault::none;
         }
-        const auto problem = session_->store().put(record, worker_.tools().directories);
+        const auto problem = joined_.session->store().put(record, worker_.tools().directories);
         if (problem) {
-            session_->file_failed(record.path, *problem);
+            joined_.session->file_failed(record.path, *problem);
         }
     }
-    session_->acknowledge(batch.id);
+    joined_.session->acknowledge(batch.id);
     return proto::Fault::none;
 }
 
@@ -266,17 +255,17 @@ proto::Fault DataConnection::on_extent() {
     if (const auto fault = proto::decode(reader_.body(), extent); fault != proto::Fault::none) {
         return fault;
     }
-    const auto begun = session_->store().begin_extent(extent, worker_.tools().directories);
+    const auto begun = joined_.session->store().begin_extent(extent, worker_.tools().directories);
     if (begun.fault != proto::Fault::none) {
         return begun.fault;
     }
-    if (begun.is_new && !session_->take(extent.path, extent.file_size)) {
-        session_->store().extent_lost(*begun.file);
+    if (begun.is_new && !joined_.session->take(extent.path, extent.file_size)) {
+        joined_.session->store().extent_lost(*begun.file);
         close();
         return proto::Fault::none;
     }
     if (begun.problem) {
-        session_->file_failed(extent.path, *begun.problem);
+        joined_.session->file_failed(extent.path, *begun.problem);
     }
     const Arriving arriving{extent.id, begun.file, extent.offset, extent.offset, extent.length};
     switch (extent.encoding) {
@@ -333,7 +322,7 @@ proto::Fault DataConnection::on_error() {
     proto::ErrorMessage message;
     const auto fault = proto::decode(reader_.body(), message);
     if (fault == proto::Fault::none) {
-        session_->fail(sender_error(message));
+        joined_.session->fail(sender_error(message));
         close();
     }
     return fault;
@@ -341,37 +330,39 @@ proto::Fault DataConnection::on_error() {
 
 // Whether orderly or not makes no difference: what counts is what has been acknowledged.
 void DataConnection::on_lost() {
-    log_verbose(
-        fmt::format("session {}: data connection {} has ended", session_->serial(), number_));
+    log_verbose(fmt::format("session {}: data connection {} has ended", joined_.session->serial(),
+                            joined_.number));
     close();
 }
 
 Step DataConnection::take_bytes(const Payload& payload, std::uint64_t wanted) {
     WorkerTools& tools = worker_.tools();
-    if (!channel_.receives_files()) {
+    if (!joined_.channel.receives_files()) {
         return take_decrypted(payload, wanted);
     }
     if (payload.file->dead) {
-        return tools.receive->discard(channel_.fd(), wanted);
+        return tools.receive->discard(joined_.channel.fd(), wanted);
     }
     if (digester_) {
-        return tools.receive_digest.step(channel_.fd(), *digester_, wanted);
+        return tools.receive_digest.step(joined_.channel.fd(), *digester_, wanted);
     }
-    return tools.receive->step(channel_.fd(), payload.file->target(), payload.offset, wanted);
+    return tools.receive->step(joined_.channel.fd(), payload.file->target(), payload.offset,
+                               wanted);
 }
 
 Step DataConnection::take_decrypted(const Payload& payload, std::uint64_t wanted) {
     ChannelToFile& receive = worker_.tools().receive_decrypted;
-    if (payload.file->dead || session_->store().discards()) {
-        return receive.discard(channel_, wanted, digester_.get());
+    if (payload.file->dead || joined_.session->store().discards()) {
+        return receive.discard(joined_.channel, wanted, digester_.get());
     }
-    return receive.step(channel_, payload.file->target(), payload.offset, wanted, digester_.get());
+    return receive.step(joined_.channel, payload.file->target(), payload.offset, wanted,
+                        digester_.get());
 }
 
 bool DataConnection::move_payload(Payload& payload) {
     const Step step = take_bytes(payload, std::min(payload.remaining, budget_bytes_));
     (step.zero_copy ? bytes_.zero_copy : bytes_.copied) += step.moved;
-    if (step.moved > 0 && !step.zero_copy && !digester_ && channel_.receives_files()) {
+    if (step.moved > 0 && !step.zero_copy && !digester_ && joined_.channel.receives_files()) {
         note_fallback(*payload.file);
     }
     turn_bytes_ += step.moved;
@@ -404,35 +395,35 @@ bool DataConnection::move_payload(Payload& payload) {
 void DataConnection::note_fallback(const LargeFile& file) {
     if (worker_.tools().path == CopyPath::automatic && !std::exchange(fallback_noted_, true)) {
         log_verbose(fmt::format("session {}: splice does not work for {}: copying",
-                                session_->serial(), escape(file.path)));
+                                joined_.session->serial(), escape(file.path)));
     }
 }
 
 proto::Fault DataConnection::extent_complete(const Arriving& extent, proto::Encoding encoding) {
     const std::uint64_t length = extent.offset - extent.begin;
-    if (encoding == proto::Encoding::raw && session_->verifies() && !extent.file->dead) {
+    if (encoding == proto::Encoding::raw && joined_.session->verifies() && !extent.file->dead) {
         return verify(extent, length);
     }
     const std::string path = extent.file->path; // the file may be gone afterwards
-    Storage& store = session_->store();
+    Storage& store = joined_.session->store();
     const auto problem = encoding == proto::Encoding::hole
                              ? store.hole_done(*extent.file, extent.begin, length)
                              : store.extent_done(*extent.file, extent.begin, length, std::nullopt);
     if (problem) {
-        session_->file_failed(path, *problem);
+        joined_.session->file_failed(path, *problem);
     }
-    session_->acknowledge(extent.id);
+    joined_.session->acknowledge(extent.id);
     return proto::Fault::none;
 }
 
 proto::Fault DataConnection::verify(const Arriving& extent, std::uint64_t length) {
-    Session::ArrivedExtent arrived{extent.file, extent.begin, length, number_};
+    Session::ArrivedExtent arrived{extent.file, extent.begin, length, joined_.number};
     if (digester_) {
         arrived.digest = digester_->finish();
     }
-    const auto fault = session_->verify(extent.id, arrived);
+    const auto fault = joined_.session->verify(extent.id, arrived);
     if (fault != proto::Fault::none) {
-        session_->store().extent_lost(*extent.file);
+        joined_.session->store().extent_lost(*extent.file);
     }
     return fault;
 }
@@ -440,7 +431,7 @@ proto::Fault DataConnection::verify(const Arriving& extent, std::uint64_t length
 void DataConnection::file_dies(LargeFile& file, const StoreProblem& problem) {
     // Two streams may meet the same failure of one file: it is reported once.
     if (!file.dead.exchange(true)) {
-        session_->file_failed(file.path, problem);
+        joined_.session->file_failed(file.path, problem);
     }
 }
 
@@ -455,26 +446,24 @@ void DataConnection::close() {
         lost = blocks->file;
     }
     if (lost != nullptr) {
-        session_->store().extent_lost(*lost);
+        joined_.session->store().extent_lost(*lost);
     }
     state_ = Ended{};
     poll_.wait_for({});
     next_turn_.cancel();
-    worker_.charge_now(*session_);
-    if (joined_) {
-        session_->connection_ended(number_);
-    }
+    worker_.charge_now(*joined_.session);
+    joined_.leave();
     worker_.drop(this);
 }
 
 void DataConnection::protocol_fault(proto::Fault fault) {
     if (fault == proto::Fault::corrupted) { // by whatever lies between: not the sender's doing
-        session_->note_damage(true);
+        joined_.session->note_damage(true);
         on_lost();
         return;
     }
-    session_->fail({ErrorKind::protocol,
-                    fmt::format("the sender broke the protocol: {}", proto::describe(fault))});
+    joined_.session->fail({ErrorKind::protocol, fmt::format("the sender broke the protocol: {}",
+                                                            proto::describe(fault))});
     close();
 }
 

@@ -8,11 +8,9 @@
 // acknowledged. Only bytes that break the protocol end the session.
 #pragma once
 
-#include "common/channel.hpp"
-#include "common/data_keys.hpp"
 #include "common/loop.hpp"
 #include "proto/frame_reader.hpp"
-#include "receiver/session.hpp"
+#include "receiver/joined_connection.hpp"
 #include "receiver/worker.hpp"
 
 #include <cstdint>
@@ -23,10 +21,8 @@ namespace sluice {
 
 class DataConnection final : public Connection {
 public:
-    // `number`: as the sender calls it. `code`: of the session for it (Session::frame_code), which
-    // has checked the Join. The worker expects the connection.
-    DataConnection(Worker& worker, std::shared_ptr<Session> session, Channel channel,
-                   std::uint32_t number, proto::FrameCode code);
+    // The worker expects the connection.
+    DataConnection(Worker& worker, JoinedConnection joined);
     ~DataConnection() override;
 
 private:
@@ -75,9 +71,7 @@ private:
     void protocol_fault(proto::Fault fault);
 
     Worker& worker_;
-    std::shared_ptr<Session> session_;
-    Channel channel_;
-    const std::uint32_t number_;
+    JoinedConnection joined_;
     proto::FrameReader reader_;
     std::variant<AwaitFrame, Payload, Blocks, Ended> state_;
     std::uint64_t budget_bytes_ = 0; // left in this turn
@@ -87,7 +81,6 @@ private:
     std::size_t low_water_mark_ = 1; // of the socket
     // What was unpacked last was so much that nothing more is read before.
     UnpackPace::Clock::time_point resume_at_ = UnpackPace::Clock::time_point::min();
-    bool joined_ = false;
     bool closed_ = false;
     bool fallback_noted_ = false;
     // Of the bytes of the present payload, where they have to be hashed as they come; else null.

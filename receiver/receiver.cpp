@@ -15,6 +15,7 @@
 #include "receiver/listener.hpp"
 #include "receiver/principal.hpp"
 #include "receiver/store.hpp"
+#include "receiver/workers.hpp"
 
 #include <algorithm>
 #include <cerrno>
@@ -24,7 +25,6 @@
 #include <string>
 #include <sys/random.h>
 #include <sys/resource.h>
-#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -65,9 +65,7 @@ struct Receiver::Impl {
         : options(std::move(receiver_options)), observer(receiver_observer),
           gate(options.keys, options.least_security) {}
     ~Impl() {
-        for (const auto& worker : workers) {
-            worker->stop();
-        }
+        workers.stop();
         listed.close();
         chores.reset();
         hashing.reset();
@@ -83,7 +81,7 @@ struct Receiver::Impl {
     void join_session(std::shared_ptr<Session> session, Channel channel, const proto::Join& join,
                       proto::FrameCode code);
     void session_ended(const std::shared_ptr<Session>& session, const SessionReport& report);
-    void forget_directories(std::uint64_t serial) const;
+    void forget_directories(std::uint64_t serial);
     void start_successor(std::uint64_t serial);
     void finish_once(const SessionReport& report);
     void dispose(std::unique_ptr<Storage> store, bool keep);
@@ -92,11 +90,6 @@ struct Receiver::Impl {
     void on_stop();
     void abandon_sessions();
     [[nodiscard]] std::size_t max_pending() const;
-    Worker& worker_for(const Session& session, unsigned stream) {
-        return *workers[(session.serial() + stream) % workers.size()];
-    }
-
-    Worker& worker_for_data(const Session& session, unsigned stream);
 
     const ReceiverOptions options;
     ReceiverObserver& observer;
@@ -120,7 +113,7 @@ struct Receiver::Impl {
     std::unique_ptr<JobPool> chores = std::make_unique<JobPool>(kChoreThreads);
     UnpackPace pace;
     Backlog listed{kMaxListedFiles}; // on their way to the observer
-    std::vector<std::unique_ptr<Worker>> workers;
+    Workers workers;
 };
 
 Receiver::Receiver(ReceiverOptions options, ReceiverObserver& observer)
@@ -140,16 +133,9 @@ Status Receiver::start(UniqueFd inherited) {
     if (Status opened = impl.open_directory(); !opened) {
         return opened;
     }
-    const unsigned workers =
-        std::clamp(std::thread::hardware_concurrency(), kMinWorkers, kMaxWorkers);
-    try {
-        for (unsigned count = 0; count < workers; ++count) {
-            impl.workers.push_back(std::make_unique<Worker>(impl.options.receive_path, impl.pace));
-        }
-    } catch (const std::system_error& error) { // what std::thread throws
-        return system_error(ErrorKind::file_io, "cannot start a thread", error.code().value());
-    }
-    return ok();
+    return impl.workers.start(
+        std::clamp(std::thread::hardware_concurrency(), kMinWorkers, kMaxWorkers),
+        impl.options.receive_path, impl.pace);
 }
 
 // What comes from outside is looked at from within the sandbox only, leftovers included.
@@ -310,7 +296,7 @@ void Receiver::Impl::start_session(PendingSession request) {
 
     // std::function wants to copy what it holds.
     auto handed_over = std::make_shared<Channel>(std::move(request.channel));
-    Worker& worker = worker_for(*session, 0);
+    Worker& worker = workers.for_session(session->serial());
     worker.post([this, session, handed_over, &worker, body = std::move(request.body)] {
         ControlConnection::Callbacks callbacks;
         auto told = std::make_shared<std::uint64_t>(0); // failed files, one by one
@@ -351,29 +337,15 @@ void Receiver::Impl::start_session(PendingSession request) {
     });
 }
 
-// The one that has the fewest; of several the streams of a session get different ones, and the
-// first not that of the control connection, which has little to do, but without delay.
-Worker& Receiver::Impl::worker_for_data(const Session& session, unsigned stream) {
-    Worker* chosen = &worker_for(session, 1U + stream);
-    for (unsigned other = 1; other < workers.size(); ++other) {
-        Worker& candidate = worker_for(session, 1U + stream + other);
-        if (candidate.data_connections() < chosen->data_connections()) {
-            chosen = &candidate;
-        }
-    }
-    return *chosen;
-}
-
 void Receiver::Impl::join_session(std::shared_ptr<Session> session, Channel channel,
                                   const proto::Join& join, proto::FrameCode code) {
-    auto handed_over = std::make_shared<Channel>(std::move(channel));
-    Worker& worker = worker_for_data(*session, join.stream);
-    worker.expect_data_connection();
-    worker.post([session = std::move(session), handed_over, &worker, number = join.connection,
-                 code = std::move(code)] {
-        worker.add(std::make_unique<DataConnection>(worker, session, std::move(*handed_over),
-                                                    number, code));
-    });
+    auto joined =
+        JoinedConnection::join(session, std::move(channel), join.connection, std::move(code));
+    if (joined) {
+        workers.take(std::move(*joined), join.stream);
+    } else if (session->store().dry_run()) {
+        session->fail({ErrorKind::protocol, "a dry run has no data connections", 0});
+    }
 }
 
 void Receiver::Impl::session_ended(const std::shared_ptr<Session>& session,
@@ -403,10 +375,8 @@ void Receiver::Impl::sweep_if_due() {
 
 // Not before everybody has let go of the session: data connections deal with what has come already
 // when it ends, and may open directories for that.
-void Receiver::Impl::forget_directories(std::uint64_t serial) const {
-    for (const auto& worker : workers) {
-        worker->post([&target = *worker, serial] { target.tools().directories.forget(serial); });
-    }
+void Receiver::Impl::forget_directories(std::uint64_t serial) {
+    workers.post_to_all([serial](Worker& worker) { worker.tools().directories.forget(serial); });
 }
 
 void Receiver::Impl::start_successor(std::uint64_t serial) {

@@ -36,7 +36,12 @@ void Worker::add(std::unique_ptr<Connection> connection) {
 }
 
 void Worker::drop(Connection* connection) {
-    loop_.post([this, connection] { connections_.erase(connection); });
+    loop_.post([this, connection] { release(connection).reset(); });
+}
+
+std::unique_ptr<Connection> Worker::release(Connection* connection) {
+    auto found = connections_.extract(connection);
+    return found ? std::move(found.mapped()) : nullptr;
 }
 
 void Worker::charge(Session& session) noexcept {

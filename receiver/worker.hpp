@@ -64,9 +64,9 @@ public:
     // Drops all connections and joins the thread. Other workers may go on posting.
     void stop();
 
-    // Data connections that live here or are on their way here: for spreading them over the
-    // workers, and for the length of their turns. Whoever sends one here says so first, and it says
-    // itself when it goes. Thread-safe, like post().
+    // Data connections with something to carry, here or on their way here: for spreading them over
+    // the workers, and for the length of their turns. Whoever sends one here says so first, and it
+    // says itself when it goes. Thread-safe, like post().
     [[nodiscard]] unsigned data_connections() const noexcept { return data_connections_; }
     void expect_data_connection() noexcept { ++data_connections_; }
     void data_connection_gone() noexcept { --data_connections_; }
@@ -78,6 +78,8 @@ public:
     void add(std::unique_ptr<Connection> connection);
     // Destroys the connection, on a later turn: it may be in the middle of something.
     void drop(Connection* connection);
+    // Gives the connection away; null: it is not here any more.
+    [[nodiscard]] std::unique_ptr<Connection> release(Connection* connection);
     // Bills what this thread has used since it last billed to the session. Not at every call, for
     // asking the kernel costs, too: sessions that share a worker share the error.
     void charge(Session& session) noexcept;
@@ -85,9 +87,9 @@ public:
     void charge_now(Session& session) noexcept;
 
 private:
+    std::atomic<unsigned> data_connections_{0}; // first: a task may go with the loop, never run
     Loop loop_;
     WorkerTools tools_;
-    std::atomic<unsigned> data_connections_{0};
     std::unordered_map<Connection*, std::unique_ptr<Connection>> connections_;
     Usage charged_;
     std::chrono::steady_clock::time_point charged_at_{};

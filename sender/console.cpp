@@ -3,6 +3,7 @@
 #include "common/text.hpp"
 #include "sender/summary.hpp"
 
+#include <chrono>
 #include <cstdio>
 #include <fmt/format.h>
 #include <sys/ioctl.h>
@@ -45,10 +46,10 @@ public:
     void reconnecting(const Error& reason, unsigned attempt, double delay_seconds) override {
         detail(fmt::format("{}; attempt {} in {:.1f} s", reason.message, attempt, delay_seconds));
     }
+    [[nodiscard]] std::chrono::milliseconds progress_interval() const noexcept override {
+        return terminal_ ? kProgressInterval : std::chrono::milliseconds{0};
+    }
     void progress(const ProgressSample& sample) override {
-        if (!terminal_) {
-            return;
-        }
         meter_.add(RateMeter::Clock::now(), sample.bytes_done);
         // The last column stays free: some terminals wrap when it is written.
         const std::string line = progress_line(sample, meter_.rate(), terminal_columns() - 1);
@@ -74,6 +75,8 @@ private:
             line_shown_ = false;
         }
     }
+
+    static constexpr std::chrono::milliseconds kProgressInterval{200};
 
     const LogLevel level_;
     const bool terminal_;

@@ -54,6 +54,8 @@ Json sender_account(const SenderReport& report) {
 
 class JsonObserver final : public SenderObserver {
 public:
+    JsonObserver() { meter_.add(RateMeter::Clock::now(), 0); }
+
     void file_failed(const Error& error) override {
         log_error(error.message);
         write({{"event", "file_failed"},
@@ -74,13 +76,11 @@ public:
                {"attempt", attempt},
                {"delay_seconds", delay_seconds}});
     }
+    [[nodiscard]] std::chrono::milliseconds progress_interval() const noexcept override {
+        return kProgressInterval;
+    }
     void progress(const ProgressSample& sample) override {
-        const auto now = RateMeter::Clock::now();
-        meter_.add(now, sample.bytes_done);
-        if (now - last_progress_ < kInterval) {
-            return;
-        }
-        last_progress_ = now;
+        meter_.add(RateMeter::Clock::now(), sample.bytes_done);
         const auto rate = meter_.rate();
         write({{"event", "progress"},
                {"files", sample.files_done},
@@ -126,7 +126,7 @@ public:
     }
 
 private:
-    static constexpr std::chrono::seconds kInterval{1};
+    static constexpr std::chrono::seconds kProgressInterval{1};
 
     static void write(const Json& event) {
         // Texts are escaped already; the replacement keeps dump() from throwing all the same.
@@ -136,7 +136,6 @@ private:
     }
 
     RateMeter meter_;
-    RateMeter::Clock::time_point last_progress_{};
 };
 
 } // namespace

@@ -21,7 +21,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
-constexpr milliseconds kProgressInterval{200};
 // Messages about single files that are not shown a second time, in memory of 64 bytes each.
 constexpr std::size_t kMaxRemembered = 10'000;
 // A receiver that accepts a session and loses it before it has stored anything, again and again,
@@ -147,7 +146,9 @@ SenderReport Sender::Engine::run(bool handle_signals) {
                 observer_.progress(session_->sample());
             }
         });
-        progress.start(kProgressInterval, kProgressInterval);
+        if (const milliseconds interval = observer_.progress_interval(); interval.count() != 0) {
+            progress.start(interval, interval);
+        }
         run_sessions();
         // From here on a signal ends the process: ending a session may take a slow file operation.
     }

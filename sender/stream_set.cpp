@@ -39,7 +39,7 @@ void StreamSet::welcome(const proto::Token& token) {
         callbacks_.detail(fmt::format("{} data connections for a round trip of {:.2f} ms",
                                       streams_.size(),
                                       static_cast<double>(round_trip_.count()) / 1000));
-        timer_.start(StreamTuner::kTick, StreamTuner::kTick);
+        timer_.start(tuner_.next_look());
     }
 }
 
@@ -75,8 +75,8 @@ void StreamSet::look() {
         callbacks_.detail(
             fmt::format("{} data connections are enough: more bring nothing", streams_.size()));
     }
-    if (tuner_.settled() || stuck) {
-        timer_.stop();
+    if (!tuner_.settled() && !stuck) {
+        timer_.start(tuner_.next_look());
     }
 }
 

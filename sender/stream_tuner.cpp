@@ -32,6 +32,8 @@ constexpr milliseconds kLeastWindow{500};
 constexpr int kWindowRoundTrips = 10;
 // Half as many streams again bring at most half as much again. Less than a third of that is noise.
 constexpr double kPays = 1.15;
+// Looks in a row without enough work, after which they become rare.
+constexpr int kPatience = 10;
 
 } // namespace
 
@@ -43,6 +45,7 @@ void StreamTuner::look(Clock::time_point now, std::uint64_t work, bool busy) {
     if (phase_ == Phase::settled) {
         return;
     }
+    idle_looks_ = busy ? 0 : std::min(idle_looks_ + 1, kPatience);
     if (!since_ || !busy) {
         since_ = now;
         work_ = work;
@@ -61,6 +64,10 @@ void StreamTuner::look(Clock::time_point now, std::uint64_t work, bool busy) {
     }
     since_ = now;
     work_ = work;
+}
+
+milliseconds StreamTuner::next_look() const noexcept {
+    return idle_looks_ < kPatience ? kTick : kRareTick;
 }
 
 void StreamTuner::judge(double rate) {

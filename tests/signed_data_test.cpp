@@ -1,7 +1,7 @@
 // Signed data connections against somebody on the way: whatever they do to the bytes, nothing is
 // acknowledged or stored that the sender has not sent, and the session goes on.
-#include "receiver/data_connection.hpp"
 #include "receiver/discarder.hpp"
+#include "receiver/workers.hpp"
 #include "tests/support/signed_stream.hpp"
 #include "tests/support/store_session.hpp"
 #include "tests/support/tcp_pair.hpp"
@@ -24,6 +24,7 @@ const DataKeys kKeys = keys_of(std::byte{0x21});
 class Receiving {
 public:
     explicit Receiving(bool discards = false) {
+        REQUIRE(workers_.start(2, CopyPath::automatic, pace_));
         session_ = std::make_shared<Session>(1, proto::Token{}, proto::Token{}, "peer", hashing_);
         if (discards) {
             auto discarder = Discarder::open({});
@@ -42,7 +43,7 @@ public:
         });
     }
     ~Receiving() {
-        worker_.stop();
+        workers_.stop();
         session_.reset();
     }
     Receiving(const Receiving&) = delete;
@@ -59,12 +60,10 @@ public:
         TcpPair pair;
         proto::FrameCode code = session_->frame_code(connection);
         static_cast<void>(code({}, {})); // the Join
-        auto channel = std::make_shared<Channel>(std::move(pair.receiver));
-        worker_.expect_data_connection();
-        worker_.post([this, channel, connection, code] {
-            worker_.add(std::make_unique<DataConnection>(worker_, session_, std::move(*channel),
-                                                         connection, code));
-        });
+        auto joined = JoinedConnection::join(session_, Channel(std::move(pair.receiver)),
+                                             connection, std::move(code));
+        REQUIRE(joined);
+        workers_.take(std::move(*joined), 0);
         // It may have been closed in the middle.
         static_cast<void>(::send(pair.sender.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL));
         ::shutdown(pair.sender.get(), SHUT_WR);
@@ -121,7 +120,7 @@ private:
     bool news_ = false;
     std::shared_ptr<Session> session_;
     UnpackPace pace_;
-    Worker worker_{CopyPath::automatic, pace_};
+    Workers workers_;
 };
 
 // Those of the stream's batches and extents that came whole before `at`.

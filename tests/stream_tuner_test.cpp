@@ -79,6 +79,20 @@ TEST_CASE("nothing is added as long as some stream has nothing to do") {
     CHECK(chosen(5ms, 60, each, [](unsigned streams) { return streams <= 4; }) == 6);
 }
 
+TEST_CASE("looks become rare where no more streams can help, until they might") {
+    StreamTuner tuner(10us);
+    StreamTuner::Clock::time_point now{};
+    CHECK(tuner.next_look() == StreamTuner::kTick);
+    for (int look = 0; look < 100; ++look) {
+        const bool first_second = now.time_since_epoch() < 1s;
+        CHECK(tuner.next_look() == (first_second ? StreamTuner::kTick : StreamTuner::kRareTick));
+        now += tuner.next_look();
+        tuner.look(now, 0, false);
+    }
+    tuner.look(now, 0, true);
+    CHECK(tuner.next_look() == StreamTuner::kTick);
+}
+
 TEST_CASE("a short push keeps what it began with") {
     const auto each = [](unsigned streams) { return 1e6 * streams; };
     CHECK(chosen(10us, 0.9, each) == 2);

@@ -87,6 +87,9 @@ private:
     void detail(const std::string& /*line*/) override {}
     void would_send(const std::string& /*path*/, std::uint64_t /*bytes*/) override {}
     void reconnecting(const Error& /*reason*/, unsigned /*attempt*/, double /*delay*/) override {}
+    [[nodiscard]] std::chrono::milliseconds progress_interval() const noexcept override {
+        return std::chrono::milliseconds{0};
+    }
     void progress(const ProgressSample& /*sample*/) override {}
     void finished(const SenderReport& /*report*/) override {}
 };

@@ -78,6 +78,12 @@ void Loop::stop() noexcept {
     uv_stop(&impl_->loop);
 }
 
+void Loop::discard_tasks() {
+    std::deque<std::function<void()>> discarded;
+    const std::scoped_lock lock(impl_->mutex);
+    discarded.swap(impl_->tasks);
+}
+
 void Loop::post(std::function<void()> task) {
     {
         std::scoped_lock lock(impl_->mutex);

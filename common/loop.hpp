@@ -28,6 +28,8 @@ public:
     // Runs `task` on the loop's thread, in order. Thread-safe. Tasks posted after the last run()
     // are destroyed without being run.
     void post(std::function<void()> task);
+    // Destroys tasks that have not been run. Not while run() goes on.
+    void discard_tasks();
 
     struct Impl;
     [[nodiscard]] Impl& impl() noexcept { return *impl_; }

@@ -8,7 +8,6 @@
 #include "receiver/backlog.hpp"
 #include "receiver/confinement.hpp"
 #include "receiver/control_connection.hpp"
-#include "receiver/data_connection.hpp"
 #include "receiver/discarder.hpp"
 #include "receiver/janitor.hpp"
 #include "receiver/key_rights.hpp"

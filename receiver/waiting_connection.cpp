@@ -1,9 +1,13 @@
 #include "receiver/waiting_connection.hpp"
 
+#include "common/log.hpp"
 #include "receiver/data_connection.hpp"
 #include "receiver/workers.hpp"
 
+#include <cstddef>
+#include <fmt/format.h>
 #include <memory>
+#include <sys/socket.h>
 #include <utility>
 
 namespace sluice {
@@ -19,6 +23,13 @@ WaitingConnection::WaitingConnection(Workers& workers, Worker& worker, JoinedCon
     }
 }
 
+// Most do, for there is one that carries everything.
+bool WaitingConnection::has_ended() const {
+    std::byte first{};
+    return !joined_.channel.holds_bytes() &&
+           ::recv(joined_.channel.fd(), &first, sizeof first, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
 // Not within the watcher's own call: it has to be gone before another worker watches the socket.
 void WaitingConnection::go_on() {
     poll_.wait_for({});
@@ -26,6 +37,11 @@ void WaitingConnection::go_on() {
         std::unique_ptr<Connection> self = worker.release(key);
         if (!self) {
             return; // the worker stops
+        }
+        if (key->has_ended()) {
+            log_verbose(fmt::format("session {}: data connection {} has ended",
+                                    key->joined_.session->serial(), key->joined_.number));
+            return;
         }
         const unsigned stream = key->stream_;
         // std::function wants to copy what it holds.

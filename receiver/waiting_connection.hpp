@@ -1,5 +1,5 @@
-// A data connection that has carried nothing yet. With its first bytes, or its end, it becomes a
-// DataConnection, on the worker that has the least to do then (Workers::for_stream).
+// A data connection that has carried nothing yet. With its first bytes it becomes a DataConnection,
+// on the worker that has the least to do then (Workers::for_stream).
 #pragma once
 
 #include "common/loop.hpp"
@@ -19,6 +19,8 @@ public:
 
 private:
     void go_on();
+    // Without having carried anything.
+    [[nodiscard]] bool has_ended() const;
 
     Workers& workers_;
     Worker& worker_;

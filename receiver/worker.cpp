@@ -30,6 +30,11 @@ void Worker::stop() {
     thread_.join();
 }
 
+void Worker::clear() {
+    connections_.clear();
+    loop_.discard_tasks();
+}
+
 void Worker::add(std::unique_ptr<Connection> connection) {
     Connection* const key = connection.get();
     connections_.emplace(key, std::move(connection));

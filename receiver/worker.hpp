@@ -63,6 +63,8 @@ public:
 
     // Drops all connections and joins the thread. Other workers may go on posting.
     void stop();
+    // Drops what they have posted, and the connections that came with it. After stop().
+    void clear();
 
     // Data connections with something to carry, here or on their way here: for spreading them over
     // the workers, and for the length of their turns. Whoever sends one here says so first, and it
@@ -87,9 +89,9 @@ public:
     void charge_now(Session& session) noexcept;
 
 private:
-    std::atomic<unsigned> data_connections_{0}; // first: a task may go with the loop, never run
     Loop loop_;
     WorkerTools tools_;
+    std::atomic<unsigned> data_connections_{0};
     std::unordered_map<Connection*, std::unique_ptr<Connection>> connections_;
     Usage charged_;
     std::chrono::steady_clock::time_point charged_at_{};

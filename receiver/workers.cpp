@@ -23,10 +23,14 @@ Status Workers::start(unsigned count, CopyPath receive_path, UnpackPace& pace) {
     return ok();
 }
 
-// All have stopped before the first is destroyed: until then they post to each other.
+// Until the last has stopped they send connections to each other; and what ends one posts to the
+// worker of its session: so all have to be there until nothing is left on any.
 void Workers::stop() {
     for (const auto& worker : workers_) {
         worker->stop();
+    }
+    for (const auto& worker : workers_) {
+        worker->clear();
     }
 }
 

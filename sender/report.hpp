@@ -57,7 +57,8 @@ public:
     // The connection is lost, or could not be made: before each further attempt, of which this is
     // number `attempt` (from 1). A warning has told people.
     virtual void reconnecting(const Error& reason, unsigned attempt, double delay_seconds) = 0;
-    // How often progress() shall be called; zero: never. Asked once.
+    // How often progress() shall be called, from shortly after the beginning; zero: never. Asked
+    // once.
     [[nodiscard]] virtual std::chrono::milliseconds progress_interval() const noexcept = 0;
     virtual void progress(const ProgressSample& sample) = 0;
     virtual void finished(const SenderReport& report) = 0;

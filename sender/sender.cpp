@@ -21,6 +21,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
+constexpr milliseconds kFirstProgress{200};
 // Messages about single files that are not shown a second time, in memory of 64 bytes each.
 constexpr std::size_t kMaxRemembered = 10'000;
 // A receiver that accepts a session and loses it before it has stored anything, again and again,
@@ -147,7 +148,7 @@ SenderReport Sender::Engine::run(bool handle_signals) {
             }
         });
         if (const milliseconds interval = observer_.progress_interval(); interval.count() != 0) {
-            progress.start(interval, interval);
+            progress.start(std::min(interval, kFirstProgress), interval);
         }
         run_sessions();
         // From here on a signal ends the process: ending a session may take a slow file operation.

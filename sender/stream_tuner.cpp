@@ -45,8 +45,9 @@ void StreamTuner::look(Clock::time_point now, std::uint64_t work, bool busy) {
     if (phase_ == Phase::settled) {
         return;
     }
+    const bool was_idle = idle_looks_ > 0; // when work came again is not known
     idle_looks_ = busy ? 0 : std::min(idle_looks_ + 1, kPatience);
-    if (!since_ || !busy) {
+    if (!since_ || !busy || was_idle) {
         since_ = now;
         work_ = work;
         return;

@@ -93,6 +93,29 @@ TEST_CASE("looks become rare where no more streams can help, until they might") 
     CHECK(tuner.next_look() == StreamTuner::kTick);
 }
 
+TEST_CASE("a pause counts for nothing, however long it was not looked at") {
+    StreamTuner tuner(10us);
+    StreamTuner::Clock::time_point now{};
+    double work = 0;
+    const auto run = [&](int looks, bool busy) {
+        for (int look = 0; look < looks; ++look) {
+            const double seconds = std::chrono::duration<double>(tuner.next_look()).count();
+            now += tuner.next_look();
+            // Work comes again shortly before the first look that sees it.
+            work += busy ? 1e6 * tuner.streams() * (look == 0 ? 0.05 : seconds) : 0;
+            tuner.look(now, static_cast<std::uint64_t>(work), busy);
+        }
+    };
+    run(17, true);
+    CHECK(tuner.streams() == 3);
+    run(30, false);
+    run(1, true);
+    CHECK_FALSE(tuner.settled());
+    CHECK(tuner.streams() == 3);
+    run(60, true);
+    CHECK(tuner.streams() == StreamTuner::kMost); // each has brought what the first ones did
+}
+
 TEST_CASE("a short push keeps what it began with") {
     const auto each = [](unsigned streams) { return 1e6 * streams; };
     CHECK(chosen(10us, 0.9, each) == 2);

@@ -115,8 +115,12 @@ TEST_CASE("a data connection that ends without having carried anything is report
 }
 
 TEST_CASE("connections that wait or move when the workers stop leave their session") {
-    for (int round = 0; round < 20; ++round) {
-        Team team(2);
+    for (int round = 0; round < 50; ++round) {
+        Team team(4);
+        for (unsigned number = 0; number < 4; ++number) { // whoever has news tells this one
+            Worker& told = team.workers.for_session(number);
+            team.session->set_waker([&told] { told.post([] {}); });
+        }
         for (int stream = 0; stream < 6; ++stream) {
             team.join();
             if (stream % 2 == 1) {

@@ -294,7 +294,8 @@ def _counts(settings: Settings) -> list[Group]:
 
 
 def _sessions(settings: Settings) -> list[Group]:
-    total = settings.size or settings.choose(8 * GIB, 2 * GIB)
+    # With less the 256 would be over before the last of them has started.
+    total = settings.size or settings.choose(64 * GIB, 4 * GIB)
     return [
         Group(
             Work("generate", count, total, discard=True),

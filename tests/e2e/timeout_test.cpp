@@ -112,6 +112,33 @@ TEST_CASE("a sender that falls silent is given up by the receiver, which goes on
     sandbox.check_survived();
 }
 
+TEST_CASE("a sender that falls silent and takes no answer is left without one") {
+    Sandbox sandbox({"--timeout", kTimeoutOption, "--keep-partial", "0"});
+    sandbox.outer().write_file("inbox/f", "");
+    const std::size_t before = sandbox.receiver().process().open_descriptors();
+    RawSession session(sandbox.receiver());
+    {
+        DataPeer data = session.join();
+        std::string path = "f";
+        while (path.size() < 4000) {
+            path += '/' + std::string(200, 'n');
+        }
+        const proto::Bytes frame = file_frame(path, "x");
+        for (int count = 0; count < 5'000; ++count) { // 20 MB of errors: no socket holds that
+            data.send(frame);
+            if (count % 100 == 99) { // those that nobody takes for long are only counted
+                std::this_thread::sleep_for(milliseconds(5));
+            }
+        }
+        data.shut_down_sending();
+        read_refusal(data); // it has handled everything
+    }
+    eventually("the receiver has let go of it",
+               [&] { return sandbox.receiver().process().open_descriptors() <= before; });
+    sandbox.outer().remove("inbox/f");
+    sandbox.check_survived();
+}
+
 TEST_CASE("a sender that only pings stays connected for several timeouts") {
     Sandbox sandbox({"--timeout", kTimeoutOption});
     RawSession session(sandbox.receiver());

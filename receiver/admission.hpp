@@ -29,7 +29,7 @@ public:
         // Begins a session. It comes into the table before the next request is looked at.
         std::function<void(PendingSession request)> begin;
         // Gives a data connection to its session. `code`: as Session::frame_code().
-        std::function<void(std::shared_ptr<Session> session, Channel channel,
+        std::function<void(const std::shared_ptr<Session>& session, Channel channel,
                            const proto::Join& join, proto::FrameCode code)>
             join;
         std::function<void(const Refusals& refusals)> refused;

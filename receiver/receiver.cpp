@@ -77,8 +77,8 @@ struct Receiver::Impl {
     Result<std::unique_ptr<Storage>> open_storage(const Session& session,
                                                   const proto::Open& asked) const;
     void start_session(PendingSession request);
-    void join_session(std::shared_ptr<Session> session, Channel channel, const proto::Join& join,
-                      proto::FrameCode code);
+    void join_session(const std::shared_ptr<Session>& session, Channel channel,
+                      const proto::Join& join, proto::FrameCode code);
     void session_ended(const std::shared_ptr<Session>& session, const SessionReport& report);
     void forget_directories(std::uint64_t serial);
     void start_successor(std::uint64_t serial);
@@ -222,9 +222,9 @@ ExitCode Receiver::run(bool handle_signals) {
         ConnectionPolicy{impl.options.tls, impl.options.least_security}, impl.gate,
         Admission::Callbacks{
             [&impl](PendingSession request) { impl.start_session(std::move(request)); },
-            [&impl](std::shared_ptr<Session> session, Channel channel, const proto::Join& join,
-                    proto::FrameCode code) {
-                impl.join_session(std::move(session), std::move(channel), join, std::move(code));
+            [&impl](const std::shared_ptr<Session>& session, Channel channel,
+                    const proto::Join& join, proto::FrameCode code) {
+                impl.join_session(session, std::move(channel), join, std::move(code));
             },
             [&impl](const Refusals& refusals) { impl.observer.refused(refusals); }});
     impl.observer.listening(impl.address, impl.options.discard);
@@ -336,7 +336,7 @@ void Receiver::Impl::start_session(PendingSession request) {
     });
 }
 
-void Receiver::Impl::join_session(std::shared_ptr<Session> session, Channel channel,
+void Receiver::Impl::join_session(const std::shared_ptr<Session>& session, Channel channel,
                                   const proto::Join& join, proto::FrameCode code) {
     auto joined =
         JoinedConnection::join(session, std::move(channel), join.connection, std::move(code));

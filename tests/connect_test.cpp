@@ -51,9 +51,10 @@ UniqueFd make_event() {
     return UniqueFd::adopt(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 }
 
+// From any thread: Catch's assertions are for one at a time.
 void set(const UniqueFd& event) {
     const std::uint64_t one = 1;
-    REQUIRE(::write(event.get(), &one, sizeof one) == sizeof one);
+    require(::write(event.get(), &one, sizeof one) == sizeof one, "write to an eventfd");
 }
 
 // A resolver that says nothing until it is allowed to.

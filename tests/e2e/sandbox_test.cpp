@@ -50,6 +50,9 @@ struct Planted {
              "SLUICE_PLANTED=" + what, "SLUICE_PLANTED_FILE=" + outer.path("outside/file"),
              kRecvProgram, "--port", "0", "--sandbox", sandbox, inbox()}});
         Finished sent = send(receiver, {"--retry-for", "0", source.path("tree")});
+        if (what == "RUN" && sandbox == "off") { // another program by now, which is to have its say
+            CHECK(receiver.process().ends_within(std::chrono::seconds(30)));
+        }
         receiver.stop();
         if (receiver_said != nullptr) {
             *receiver_said = receiver.process().err() + receiver.process().out();

@@ -129,7 +129,7 @@ Status Admission::find_room(const std::string& network, const SharedKey& key) co
 Status Admission::admit_data(Channel& channel, const proto::FrameReader& first_frame) {
     proto::Join join;
     const auto decoded = proto::decode(first_frame.body(), join);
-    std::shared_ptr<Session> session =
+    const std::shared_ptr<Session> session =
         decoded == proto::Fault::none ? sessions_.with_token(join.token) : nullptr;
     proto::FrameCode code = session ? session->frame_code(join.connection) : proto::FrameCode{};
     if (!code || channel.tls() != nullptr || !first_frame.frame_is_signed(code)) {
@@ -147,7 +147,7 @@ Status Admission::admit_data(Channel& channel, const proto::FrameReader& first_f
                          std::string(proto::describe(proto::Fault::unknown_session))};
         }
     }
-    callbacks_.join(std::move(session), std::move(channel), join, std::move(code));
+    callbacks_.join(session, std::move(channel), join, std::move(code));
     return ok();
 }
 

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
+#include <endian.h>
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -15,8 +17,7 @@ namespace sluice {
 namespace {
 
 constexpr std::size_t kWordBytes = sizeof(std::uint64_t);
-constexpr std::size_t kChunkBytes = std::size_t{64} << 10; // written at a time
-static_assert(kGeneratedPeriodBytes % kChunkBytes == 0 && kChunkBytes % kWordBytes == 0);
+static_assert(kGeneratedPeriodBytes % kWordBytes == 0);
 
 constexpr const char* kName = "generated";
 
@@ -43,11 +44,9 @@ int write_all(int file, std::span<const std::byte> bytes) {
 
 void generate(std::uint64_t offset, std::span<std::byte> out) noexcept {
     for (std::size_t done = 0; done < out.size(); done += kWordBytes) {
-        std::uint64_t word = splitmix64((offset + done) % kGeneratedPeriodBytes / kWordBytes);
-        for (std::byte& byte : out.subspan(done, std::min(kWordBytes, out.size() - done))) {
-            byte = static_cast<std::byte>(word);
-            word >>= 8U;
-        }
+        const std::uint64_t word =
+            htole64(splitmix64((offset + done) % kGeneratedPeriodBytes / kWordBytes));
+        std::memcpy(out.data() + done, &word, std::min(kWordBytes, out.size() - done));
     }
 }
 
@@ -55,13 +54,13 @@ Result<UniqueFd> make_generated_file(std::uint64_t bytes) {
     count_system_call();
     UniqueFd file = UniqueFd::adopt(memfd_create(kName, MFD_CLOEXEC | MFD_ALLOW_SEALING));
     int error = file ? 0 : errno;
-    const std::uint64_t end = std::min(bytes, kGeneratedPeriodBytes);
-    std::vector<std::byte> chunk(kChunkBytes);
-    for (std::uint64_t at = 0; at < end && error == 0; at += kChunkBytes) {
-        const auto part = std::span(chunk).first(
-            static_cast<std::size_t>(std::min<std::uint64_t>(end - at, kChunkBytes)));
-        generate(at, part);
-        error = write_all(file.get(), part);
+    const std::uint64_t end = std::min(bytes, kGeneratedMemoryBytes);
+    std::vector<std::byte> period(static_cast<std::size_t>(std::min(bytes, kGeneratedPeriodBytes)));
+    generate(0, period);
+    for (std::uint64_t at = 0; at < end && error == 0; at += period.size()) {
+        const auto length =
+            static_cast<std::size_t>(std::min<std::uint64_t>(end - at, period.size()));
+        error = write_all(file.get(), std::span(period).first(length));
     }
     if (error == 0) {
         count_system_call();

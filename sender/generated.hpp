@@ -1,6 +1,6 @@
 // Made-up content for benchmarks without a disk: one file of any size that takes a few MiB of
-// memory. It is the same bytes over and over; within them, and so for the eye of zstd, there is
-// nothing to find.
+// memory. It is the same MiB over and over; within that, and so for zstd, which never looks at more
+// than a block at once, there is nothing to find.
 //
 // The byte at an offset depends on nothing but the offset, so that two pushes of one size send the
 // same file, and one that broke off can be gone on with. Word i (64 bits, little-endian) is the
@@ -19,18 +19,22 @@
 
 namespace sluice {
 
-// A whole number of the largest extents, so that hardly one has to be cut at the end of a period.
-inline constexpr std::uint64_t kGeneratedPeriodBytes = std::uint64_t{8} << 20;
+// Short: where many senders start at once, making it up is half of what a start costs.
+inline constexpr std::uint64_t kGeneratedPeriodBytes = std::uint64_t{1} << 20;
+// What is in memory. The largest extent, so that hardly one has to be cut at its end.
+inline constexpr std::uint64_t kGeneratedMemoryBytes = std::uint64_t{8} << 20;
+static_assert(kGeneratedMemoryBytes % kGeneratedPeriodBytes == 0);
 // Of the file on the wire. Other content of the same size must have other ones, or receivers would
 // take it for what they have.
 inline constexpr proto::Timestamp kGeneratedTime{0, 0};
-inline constexpr std::uint64_t kGeneratedVersion = 1;
+inline constexpr std::uint64_t kGeneratedVersion = 2;
 inline constexpr std::uint32_t kGeneratedMode = 0644;
 
 // The bytes from `offset` on, a multiple of 8.
 void generate(std::uint64_t offset, std::span<std::byte> out) noexcept;
 
-// A sealed file in memory with the first `bytes` of the period, all of it at most. Kind some_files.
+// A sealed file in memory with the first `bytes` of it, kGeneratedMemoryBytes at most. Kind
+// some_files.
 [[nodiscard]] Result<UniqueFd> make_generated_file(std::uint64_t bytes);
 
 // What stands for it among the sources.

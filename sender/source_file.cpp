@@ -61,7 +61,7 @@ std::variant<SourceFile, SourceProblem> SourceFile::generate(std::uint64_t bytes
     }
     SourceFile file;
     file.fd_ = std::move(*made);
-    file.period_ = kGeneratedPeriodBytes;
+    file.period_ = kGeneratedMemoryBytes;
     file.status_.st_size = static_cast<off_t>(bytes);
     file.status_.st_mode = S_IFREG | kGeneratedMode;
     file.status_.st_mtim.tv_sec = kGeneratedTime.seconds;

@@ -26,8 +26,8 @@ std::uint64_t StreamPace::extent_limit() const noexcept {
     if (rate_ == 0) {
         return far_ ? kFirstExtentBytes : kMostExtentBytes;
     }
-    return std::clamp(std::bit_floor(rate_ / kExtentsPerSecond), kLeastExtentBytes,
-                      kMostExtentBytes);
+    const std::uint64_t per_second = far_ ? kFarExtentsPerSecond : kNearExtentsPerSecond;
+    return std::clamp(std::bit_floor(rate_ / per_second), kLeastExtentBytes, kMostExtentBytes);
 }
 
 bool StreamPace::slow() const noexcept {

@@ -20,8 +20,8 @@ public:
     void sent(std::uint64_t bytes, Clock::time_point now) noexcept;
 
     // No extent should be longer: a power of two, kMostExtentBytes on a fast path. On a slow one
-    // about what goes over in an eighth of a second, so that the end of a file can be shared, and
-    // little is lost with a connection.
+    // about what goes over in an eighth of a second (far) or in a second (near), so that the end
+    // of a file can be shared, and little is lost with a connection.
     [[nodiscard]] std::uint64_t extent_limit() const noexcept;
     // Slow enough for a second stream to be of use. Two writers into one file of a fast path only
     // wait for each other (ext4's inode lock).
@@ -31,9 +31,12 @@ public:
     // connection breaks.
     static constexpr std::uint64_t kMostExtentBytes = std::uint64_t{8} << 20;
     static constexpr std::uint64_t kLeastExtentBytes = std::uint64_t{64} << 10;
-    // Of many streams on one path some are ten times as slow as others: with two a second the last
-    // one was waited for during two to four seconds.
-    static constexpr std::uint64_t kExtentsPerSecond = 8;
+    // Of many streams on one far path some are ten times as slow as others: with two a second the
+    // last one was waited for during two to four seconds.
+    static constexpr std::uint64_t kFarExtentsPerSecond = 8;
+    // On a near one they are equal, and a stream is slow where many senders share the machines:
+    // each extent is some work, which at eight a second was a fifth of all with 256 of them.
+    static constexpr std::uint64_t kNearExtentsPerSecond = 1;
     // On a far path, as long as nothing is known.
     static constexpr std::uint64_t kFirstExtentBytes = std::uint64_t{1} << 20;
     // Bytes per second. One stream brings 2-4 GB/s into the page cache, and two into one file no

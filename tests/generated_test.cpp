@@ -12,6 +12,7 @@ using namespace sluice;
 namespace {
 
 constexpr std::uint64_t kPeriod = kGeneratedPeriodBytes;
+constexpr std::uint64_t kMemory = kGeneratedMemoryBytes;
 
 SourceFile open_generated(std::uint64_t bytes) {
     const auto root = std::make_shared<const SourceRoot>(generated_root());
@@ -56,18 +57,19 @@ TEST_CASE("made-up content is splitmix64 seeded with zero") {
 }
 
 TEST_CASE("a made-up source reads the same wherever a read begins and ends") {
-    const SourceFile file = open_generated(3 * kPeriod + 5);
-    CHECK(file.size() == 3 * kPeriod + 5);
+    const SourceFile file = open_generated(2 * kMemory + 5);
+    CHECK(file.size() == 2 * kMemory + 5);
     CHECK(reads_right(file, 0, 1000));
     CHECK(reads_right(file, 7, 13));
     CHECK(reads_right(file, kPeriod - 3, 6));
     CHECK(reads_right(file, 2 * kPeriod - 1, 2));
     CHECK(reads_right(file, kPeriod - 100, kPeriod + 200));
-    CHECK(reads_right(file, 3 * kPeriod - 10, 15));
+    CHECK(reads_right(file, kMemory - 100, 200));
+    CHECK(reads_right(file, 2 * kMemory - 10, 15));
 }
 
 TEST_CASE("a made-up source ends where it says") {
-    const std::uint64_t size = GENERATE(0U, 1U, 7U, 8U, 70'000U, kPeriod, kPeriod + 1);
+    const std::uint64_t size = GENERATE(0U, 1U, 7U, 8U, 70'000U, kPeriod, kMemory, kMemory + 1);
     const SourceFile file = open_generated(size);
     std::vector<std::byte> bytes(100);
     CHECK(file.read(size, bytes) == 0);
@@ -85,23 +87,23 @@ TEST_CASE("segments of a made-up source lie in its memory without a gap") {
         const SourceFile::Segment segment = file.segment_at(offset);
         CHECK(segment.end == end);
         CHECK_FALSE(segment.hole);
-        CHECK(file.position(offset) + (segment.end - offset) <= kPeriod);
+        CHECK(file.position(offset) + (segment.end - offset) <= kMemory);
     };
-    check(0, kPeriod);
-    check(1, kPeriod);
-    check(kPeriod - 1, kPeriod);
-    check(kPeriod, 2 * kPeriod);
+    check(0, kMemory);
+    check(1, kMemory);
+    check(kMemory - 1, kMemory);
+    check(kMemory, 2 * kMemory);
     check(size - 1, size);
-    const SourceFile odd = open_generated(kPeriod + 3);
-    CHECK(odd.segment_at(kPeriod + 1).end == kPeriod + 3);
+    const SourceFile odd = open_generated(kMemory + 3);
+    CHECK(odd.segment_at(kMemory + 1).end == kMemory + 3);
 }
 
-TEST_CASE("a made-up source takes the memory of its bytes, one period at most") {
-    for (const std::uint64_t size : {std::uint64_t{5}, kPeriod, 100 * kPeriod}) {
+TEST_CASE("a made-up source takes the memory of its bytes, 8 MiB at most") {
+    for (const std::uint64_t size : {std::uint64_t{5}, kMemory, 100 * kMemory}) {
         auto file = make_generated_file(size);
         REQUIRE(file);
         CHECK(::lseek(file->get(), 0, SEEK_END) ==
-              static_cast<off_t>(std::min<std::uint64_t>(size, kPeriod)));
+              static_cast<off_t>(std::min<std::uint64_t>(size, kMemory)));
         CHECK(::write(file->get(), "x", 1) < 0); // sealed
     }
 }

@@ -31,15 +31,22 @@ TEST_CASE("as long as nothing is known extents are long on a near path, and shor
     CHECK(StreamPace(true).slow()); // likely
 }
 
-TEST_CASE("an extent takes about an eighth of a second on a slow path") {
+TEST_CASE("an extent takes about an eighth of a second on a slow and far path") {
+    CHECK(paced(3'000'000'000, true).extent_limit() == 8 * kMiB);
+    CHECK(paced(100'000'000, true).extent_limit() == 8 * kMiB);
+    CHECK(paced(50'000'000, true).extent_limit() == 4 * kMiB);
+    CHECK(paced(12'500'000, true).extent_limit() == kMiB);
+    CHECK(paced(2'500'000, true).extent_limit() == 256 << 10);
+    CHECK(paced(130'000, true).extent_limit() == 64 << 10);
+    CHECK(paced(1, true).extent_limit() == 64 << 10);
+}
+
+TEST_CASE("an extent takes up to a second on a slow and near path") {
     CHECK(paced(3'000'000'000).extent_limit() == 8 * kMiB);
-    CHECK(paced(100'000'000).extent_limit() == 8 * kMiB);
-    CHECK(paced(50'000'000).extent_limit() == 4 * kMiB);
-    CHECK(paced(12'500'000).extent_limit() == kMiB);
-    CHECK(paced(2'500'000).extent_limit() == 256 << 10);
+    CHECK(paced(12'500'000).extent_limit() == 8 * kMiB);
+    CHECK(paced(2'500'000).extent_limit() == 2 * kMiB);
     CHECK(paced(130'000).extent_limit() == 64 << 10);
     CHECK(paced(1).extent_limit() == 64 << 10);
-    CHECK(paced(12'500'000, true).extent_limit() == kMiB);
 }
 
 TEST_CASE("slow is what a network is, not what memory is") {

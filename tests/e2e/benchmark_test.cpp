@@ -16,7 +16,7 @@ using namespace sluice::test;
 
 namespace {
 
-constexpr std::uint64_t kPeriod = kGeneratedPeriodBytes;
+constexpr std::uint64_t kMemory = kGeneratedMemoryBytes;
 
 std::string generated_bytes(std::size_t length) {
     std::string bytes(length, '\0');
@@ -43,8 +43,8 @@ std::string number(std::uint64_t value) {
 TEST_CASE("a made-up file arrives as a file with that content, whatever its size") {
     const TempDir inbox;
     const ReceiverProcess receiver(inbox.path());
-    const std::size_t size = GENERATE(as<std::size_t>{}, 0, 1, 65'536, 65'537, kPeriod - 1, kPeriod,
-                                      kPeriod + 1, 4 * kPeriod + 12'345);
+    const std::size_t size = GENERATE(as<std::size_t>{}, 0, 1, 65'536, 65'537, kMemory - 1, kMemory,
+                                      kMemory + 1, 4 * kMemory + 12'345);
     const Json summary = push(receiver.port(), {"-P", "3", "--generate", number(size)}, "made");
     CHECK(summary["bytes_sent"] == size);
     CHECK(summary["files_sent"] == 1);
@@ -55,7 +55,7 @@ TEST_CASE("a made-up file arrives as a file with that content, whatever its size
 TEST_CASE("a made-up file is sent by every path") {
     const TempDir inbox;
     const ReceiverProcess receiver(inbox.path());
-    const std::size_t size = 2 * kPeriod + 99;
+    const std::size_t size = 2 * kMemory + 99;
     const auto option = GENERATE(as<std::string>{}, "--send-path=sendfile", "--send-path=copy",
                                  "--verify=none", "--compress=1", "--publish=file");
     push(receiver.port(), {option, "--generate", number(size)});
@@ -81,7 +81,7 @@ TEST_CASE("connections that break in odd places do not mix up a made-up file") {
                    ? ConnectionPlan{{{FaultKind::reset, Way::to_server, 3'000'001 * index}}, 0}
                    : ConnectionPlan{};
     });
-    const std::size_t size = 4 * kPeriod + 1;
+    const std::size_t size = 4 * kMemory + 1;
     const Json summary =
         push(proxy.port(), {"-P", "1", "--retry-for", "60", "--generate", number(size)});
     CHECK(summary["reconnected_streams"] >= 1);
@@ -94,13 +94,13 @@ TEST_CASE("a made-up file that was damaged on the way is sent again") {
     const ReceiverProcess receiver(inbox.path(), discard ? std::vector<std::string>{"--discard"}
                                                          : std::vector<std::string>{});
     const ChaosProxy proxy(port_number(receiver),
-                           one_fault(1, {FaultKind::flip, Way::to_server, kPeriod + 4'000'000}));
-    const std::size_t size = 3 * kPeriod;
+                           one_fault(1, {FaultKind::flip, Way::to_server, kMemory + 4'000'000}));
+    const std::size_t size = 3 * kMemory;
     const Json summary = push(proxy.port(), {"-P", "1", "--generate", number(size)});
     CHECK(proxy.counts().flips == 1);
     CHECK(summary["verified"] == true);
-    CHECK(summary["resent_bytes"] == kPeriod);
-    CHECK(summary["bytes_sent"] == size + kPeriod);
+    CHECK(summary["resent_bytes"] == kMemory);
+    CHECK(summary["bytes_sent"] == size + kMemory);
     CHECK(inbox.exists("generated") == !discard);
     if (!discard) {
         CHECK((inbox.read_file("generated") == generated_bytes(size)));

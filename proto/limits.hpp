@@ -46,6 +46,9 @@ inline constexpr std::size_t kMaxOpenFiles = 1024;
 inline constexpr std::size_t kMaxUnacknowledged = 4096;
 inline constexpr std::size_t kMaxOpenBytes = std::size_t{64} << 10;
 inline constexpr std::uint16_t kMaxStreams = 64;
+// Data connections that a sender opens before the Welcome: until their Join they and the control
+// connection take room among those of strangers.
+inline constexpr std::uint16_t kMaxStreamsBeforeWelcome = 8;
 
 static_assert(kMaxInlineFileBytes + kMaxPathBytes + 64 <= kMaxBatchBytes,
               "the largest inline file must fit into an empty batch");

@@ -112,10 +112,10 @@ Status Admission::find_room(const std::string& network, const SharedKey& key) co
                      fmt::format("the receiver is busy: {} sessions, its limit (--max-sessions)",
                                  limits_.max_sessions)};
     }
-    if (sessions_.load_of(network).reaches(limits_.lobby.per_network)) {
+    if (sessions_.load_of(network).reaches(limits_.max_sessions_per_network)) {
         return Error{ErrorKind::refused,
                      fmt::format("{} may have {} session(s) here at a time (--max-per-address)",
-                                 network, limits_.lobby.per_network)};
+                                 network, limits_.max_sessions_per_network)};
     }
     if (key && key->rights.max_sessions != 0 &&
         sessions_.load_of(key->identity).reaches(key->rights.max_sessions)) {

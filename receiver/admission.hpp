@@ -20,6 +20,7 @@ namespace sluice {
 
 struct AdmissionLimits {
     std::size_t max_sessions = 256;
+    std::size_t max_sessions_per_network = 1024;
     LobbyLimits lobby;
 };
 

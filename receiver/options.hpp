@@ -5,6 +5,7 @@
 #include "common/security.hpp"
 #include "common/tls.hpp"
 #include "common/zero_copy.hpp"
+#include "proto/limits.hpp"
 #include "receiver/session_limits.hpp"
 
 #include <chrono>
@@ -19,6 +20,10 @@ class KeyRing; // receiver/key_ring.hpp
 
 // automatic: what the kernel has.
 enum class SandboxMode : unsigned char { automatic, required, off };
+
+// What a sender opens before it is let in, twice: where all the rest waits longer, its first
+// connection stays in the younger half, which nobody has to leave (see GuestList).
+inline constexpr std::size_t kPendingPerSession = 2 * (1 + proto::kMaxStreamsBeforeWelcome);
 
 struct ReceiverOptions {
     std::string directory; // everything lands below it; must exist
@@ -35,10 +40,11 @@ struct ReceiverOptions {
     Security least_security = Security::none;
     CopyPath receive_path = CopyPath::automatic;
     std::size_t max_sessions = 256;
-    // Connections that have not yet said what they want; fewer where descriptors are few.
+    // Connections that have not yet said what they want, at least kPendingPerSession; fewer where
+    // descriptors are few.
     std::size_t max_pending = 1024;
-    // Sessions of one IPv4 address, or of the /64 network of an IPv6 address, and as many
-    // connections that have not yet said what they want: those may go on with a session.
+    // Sessions of one IPv4 address, or of the /64 network of an IPv6 address; and for each of them
+    // it may have kPendingPerSession connections that have not yet said what they want.
     std::size_t max_per_address = 1024;
     SessionLimits session_limits;
     std::uint64_t min_free_bytes = 0; // refuse data that would leave less than this

@@ -216,9 +216,10 @@ ExitCode Receiver::run(bool handle_signals) {
     impl.return_timer = std::make_unique<Timer>(impl.loop, [&impl] { impl.loop.stop(); });
     impl.admission = std::make_unique<Admission>(
         impl.loop, impl.listener.get(), impl.sessions,
-        AdmissionLimits{
-            impl.options.max_sessions,
-            {impl.options.handshake_timeout, impl.max_pending(), impl.options.max_per_address}},
+        AdmissionLimits{impl.options.max_sessions,
+                        impl.options.max_per_address,
+                        {impl.options.handshake_timeout, impl.max_pending(),
+                         kPendingPerSession * impl.options.max_per_address}},
         ConnectionPolicy{impl.options.tls, impl.options.least_security}, impl.gate,
         Admission::Callbacks{
             [&impl](PendingSession request) { impl.start_session(std::move(request)); },
@@ -242,7 +243,8 @@ std::size_t Receiver::Impl::max_pending() const {
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) {
         return options.max_pending;
     }
-    return std::clamp<std::size_t>(limit.rlim_cur / kPart, 1, options.max_pending);
+    return std::max<std::size_t>(std::min(limit.rlim_cur / kPart, options.max_pending),
+                                 kPendingPerSession);
 }
 
 void Receiver::stop() {

@@ -1,19 +1,13 @@
 #include "sender/stream_set.hpp"
 
+#include "proto/limits.hpp"
+
 #include <algorithm>
 #include <fmt/format.h>
 #include <system_error>
 #include <utility>
 
 namespace sluice {
-
-namespace {
-
-// The receiver holds only so many connections that have not said who they are (see Lobby): a few
-// are enough for a quick start.
-constexpr unsigned kMostBeforeWelcome = 8;
-
-} // namespace
 
 StreamSet::StreamSet(Loop& loop, StreamSettings settings, std::optional<std::uint16_t> streams,
                      std::chrono::microseconds round_trip, Shared shared, Callbacks callbacks)
@@ -29,7 +23,7 @@ StreamSet::~StreamSet() {
 }
 
 Status StreamSet::start() {
-    return grow(std::min(first_, kMostBeforeWelcome));
+    return grow(std::min<unsigned>(first_, proto::kMaxStreamsBeforeWelcome));
 }
 
 void StreamSet::welcome(const proto::Token& token) {

@@ -281,7 +281,7 @@ void PushSession::start_streams() {
     set_callbacks.detail = [this](const std::string& line) { events_.detail(line); };
     streams_ = std::make_unique<StreamSet>(
         loop_, std::move(settings), options_.streams, round_trip_,
-        StreamSet::Shared{*this, queue_, in_flight_, totals_}, std::move(set_callbacks));
+        StreamSet::Shared{*this, queue_, in_flight_, totals_, found_}, std::move(set_callbacks));
     if (Status started = streams_->start(); !started) {
         fail(std::move(started).error(), false);
         return;

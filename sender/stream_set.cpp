@@ -56,6 +56,9 @@ Status StreamSet::grow(unsigned wanted) {
 void StreamSet::look() {
     // Streams that share a file are without work for a moment after each extent.
     const bool busy = 2 * shared_.queue.idle_streams() < streams_.size();
+    if (busy) {
+        tuner_.expect(shared_.found.files, shared_.found.bytes);
+    }
     tuner_.look(StreamTuner::Clock::now(), callbacks_.work_done(), busy);
     const std::size_t before = streams_.size();
     if (tuner_.streams() > before) {

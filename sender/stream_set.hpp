@@ -4,6 +4,7 @@
 
 #include "common/loop.hpp"
 #include "sender/data_stream.hpp"
+#include "sender/scout.hpp"
 #include "sender/stream_tuner.hpp"
 
 #include <chrono>
@@ -23,6 +24,7 @@ public:
         WorkQueue& queue;
         InFlight& in_flight;
         StreamTotals& totals;
+        const FoundTotals& found; // what there is to send, as far as it is known
     };
     struct Callbacks {
         // What has been done since the beginning, in any unit: what the number is chosen by.

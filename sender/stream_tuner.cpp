@@ -18,6 +18,9 @@ constexpr microseconds kLong = milliseconds{20};
 constexpr unsigned kLocalStreams = 2;
 constexpr unsigned kNearStreams = 4;
 constexpr unsigned kLongStreams = 8;
+constexpr unsigned kLongStreamsForSmallFiles = 12;
+constexpr std::uint64_t kManyFiles = 1000;
+constexpr std::uint64_t kSmallFileBytes = std::uint64_t{16} << 10; // on average
 
 unsigned streams_for(microseconds round_trip) {
     if (round_trip < kLocal) {
@@ -39,9 +42,17 @@ constexpr int kPatience = 10;
 
 StreamTuner::StreamTuner(microseconds round_trip) noexcept
     : window_(std::max<Clock::duration>(kLeastWindow, kWindowRoundTrips * round_trip)),
-      streams_(streams_for(round_trip)) {}
+      long_path_(round_trip >= kLong), streams_(streams_for(round_trip)) {}
+
+void StreamTuner::expect(std::uint64_t files, std::uint64_t bytes) noexcept {
+    if (long_path_ && phase_ != Phase::settled && files >= kManyFiles &&
+        bytes / files <= kSmallFileBytes) {
+        streams_ = std::max(streams_, kLongStreamsForSmallFiles);
+    }
+}
 
 void StreamTuner::look(Clock::time_point now, std::uint64_t work, bool busy) {
+    looked_ = true;
     if (phase_ == Phase::settled) {
         return;
     }
@@ -68,6 +79,9 @@ void StreamTuner::look(Clock::time_point now, std::uint64_t work, bool busy) {
 }
 
 milliseconds StreamTuner::next_look() const noexcept {
+    if (!looked_) {
+        return kFirstTick;
+    }
     return idle_looks_ < kPatience ? kTick : kRareTick;
 }
 

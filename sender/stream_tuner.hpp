@@ -7,7 +7,8 @@
 //
 // One stream fills a short path, and the receiver writes with as many threads as it has streams. On
 // a long one each stream begins with ten segments per round trip (RFC 6928), and a loss halves the
-// window of one of them only (loss-based congestion control): many get more.
+// window of one of them only (loss-based congestion control): many get more, and many small files,
+// which are over soon after the beginnings, gain from more yet.
 #pragma once
 
 #include <chrono>
@@ -22,21 +23,25 @@ public:
 
     explicit StreamTuner(std::chrono::microseconds round_trip) noexcept;
 
-    // How many there should be now; at first, and after look().
+    // How many there should be now; at first, and after expect() and look().
     [[nodiscard]] unsigned streams() const noexcept { return streams_; }
 
     // No more will be added: the last ones brought nothing.
     [[nodiscard]] bool settled() const noexcept { return phase_ == Phase::settled; }
 
+    // What there is to send, as far as it has been found: the sum of `bytes` in so many files.
+    void expect(std::uint64_t files, std::uint64_t bytes) noexcept;
+
     // To be called after next_look(). `work` done since the beginning, of any unit; `busy`: most
     // streams have work, so another one might help.
     void look(Clock::time_point now, std::uint64_t work, bool busy);
 
-    // After what time to look again: kTick, but kRareTick where there has been nothing to decide
-    // for long. One large file occupies one of two streams to its end, and each look wakes a
-    // process: with 256 senders on two cores that took a fifteenth of the rate.
+    // After what time to look again: kFirstTick, then kTick, but kRareTick where there has been
+    // nothing to decide for long. One large file occupies one of two streams to its end, and each
+    // look wakes a process: with 256 senders on two cores that took a fifteenth of the rate.
     [[nodiscard]] std::chrono::milliseconds next_look() const noexcept;
 
+    static constexpr std::chrono::milliseconds kFirstTick{20};
     static constexpr std::chrono::milliseconds kTick{100};
     static constexpr std::chrono::milliseconds kRareTick{1000};
     static constexpr unsigned kMost = 16;
@@ -47,7 +52,9 @@ private:
     void judge(double rate);
 
     const Clock::duration window_;
+    const bool long_path_;
     unsigned streams_;
+    bool looked_ = false;
     Phase phase_ = Phase::settling;
     int windows_to_settle_ = 2;              // at the beginning everything is slow
     std::optional<Clock::time_point> since_; // of the phase; unset: begins with the next look

@@ -38,6 +38,42 @@ TEST_CASE("a local path begins with two streams, a longer one with four, a long 
     CHECK(StreamTuner(300ms).streams() == 8);
 }
 
+TEST_CASE(
+    "many small files on a long path get twelve streams, few or large ones and others do not") {
+    const auto expecting = [](std::chrono::microseconds round_trip, std::uint64_t files,
+                              std::uint64_t bytes_each) {
+        StreamTuner tuner(round_trip);
+        tuner.expect(files, files * bytes_each);
+        return tuner.streams();
+    };
+    CHECK(expecting(20ms, 1000, 16 << 10) == 12);
+    CHECK(expecting(80ms, 500'000, 0) == 12);
+    CHECK(expecting(20ms, 0, 0) == 8);
+    CHECK(expecting(20ms, 999, 16 << 10) == 8);
+    CHECK(expecting(20ms, 1000, (16 << 10) + 1) == 8);
+    CHECK(expecting(19ms, 1000, 16 << 10) == 4);
+    CHECK(expecting(30us, 1000, 16 << 10) == 2);
+}
+
+TEST_CASE("no number that has been found to be enough is changed by what is found later") {
+    StreamTuner tuner(80ms);
+    StreamTuner::Clock::time_point now{};
+    for (std::uint64_t work = 1; !tuner.settled(); ++work) { // the rate stays the same
+        tuner.look(now, work, true);
+        now += tuner.next_look();
+    }
+    const unsigned enough = tuner.streams();
+    tuner.expect(1'000'000, 0);
+    CHECK(tuner.streams() == enough);
+}
+
+TEST_CASE("the first look comes soon, for what has been found by then") {
+    StreamTuner tuner(80ms);
+    CHECK(tuner.next_look() == StreamTuner::kFirstTick);
+    tuner.look({}, 0, true);
+    CHECK(tuner.next_look() == StreamTuner::kTick);
+}
+
 TEST_CASE("where every stream adds its share there are as many as there may be") {
     const auto each = [](unsigned streams) { return 1e6 * streams; };
     CHECK(chosen(80ms, 30, each) == StreamTuner::kMost);
@@ -82,12 +118,10 @@ TEST_CASE("nothing is added as long as some stream has nothing to do") {
 TEST_CASE("looks become rare where no more streams can help, until they might") {
     StreamTuner tuner(10us);
     StreamTuner::Clock::time_point now{};
-    CHECK(tuner.next_look() == StreamTuner::kTick);
     for (int look = 0; look < 100; ++look) {
-        const bool first_second = now.time_since_epoch() < 1s;
-        CHECK(tuner.next_look() == (first_second ? StreamTuner::kTick : StreamTuner::kRareTick));
         now += tuner.next_look();
         tuner.look(now, 0, false);
+        CHECK(tuner.next_look() == (look < 9 ? StreamTuner::kTick : StreamTuner::kRareTick));
     }
     tuner.look(now, 0, true);
     CHECK(tuner.next_look() == StreamTuner::kTick);

@@ -109,20 +109,47 @@ class Usage:
     end: End
 
 
+class Gate:
+    """What many commands wait for, to start at the same time. Opens at the end of its block, if not
+    before."""
+
+    def __enter__(self) -> Gate:
+        self.waiting, self._held = os.pipe()  # not inherited, but as standard input
+        return self
+
+    def open(self) -> None:
+        if self._held >= 0:
+            os.close(self._held)
+            self._held = -1
+
+    def __exit__(self, *_: object) -> None:
+        self.open()
+        os.close(self.waiting)
+
+
 class Timed:
     """A command under the clock, in a process group of its own."""
 
-    def __init__(self, bare: Path, argv: Sequence[str | Path], files: Path, at: Sequence[str]):
-        """Output goes to FILES.out and FILES.err; `at` is put before the whole command."""
+    def __init__(
+        self,
+        bare: Path,
+        argv: Sequence[str | Path],
+        files: Path,
+        at: Sequence[str],
+        gate: Gate | None = None,
+    ):
+        """Output goes to FILES.out and FILES.err; `at` is put before the whole command. The command
+        and its clock start when `gate` opens, if there is one."""
         self.name = os.path.basename(str(argv[0]))
         self.out, self.err = files.with_suffix(".out"), files.with_suffix(".err")
         self._usage = files.with_suffix(".usage")
         self._usage.unlink(missing_ok=True)
-        command = [*at, str(bare), "time", "--output", str(self._usage), "--"]
+        hold = ["--hold"] if gate else []
+        command = [*at, str(bare), "time", "--output", str(self._usage), *hold, "--"]
         with self.out.open("wb") as out, self.err.open("wb") as err:
             self._process = subprocess.Popen(
                 command + [str(word) for word in argv],
-                stdin=subprocess.DEVNULL,
+                stdin=gate.waiting if gate else subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
                 start_new_session=True,
@@ -252,10 +279,16 @@ class Processes:
         self._bare = bare
         self._started: list[Timed] = []
 
-    def start(self, argv: Sequence[str | Path], files: Path, at: Sequence[str] = ()) -> Timed:
+    def start(
+        self,
+        argv: Sequence[str | Path],
+        files: Path,
+        at: Sequence[str] = (),
+        gate: Gate | None = None,
+    ) -> Timed:
         with shield.raised():
             try:
-                process = Timed(self._bare, argv, files, at)
+                process = Timed(self._bare, argv, files, at, gate)
             except OSError as error:
                 raise Failure(f"{argv[0]}: {error.strerror}") from None
             self._started.append(process)

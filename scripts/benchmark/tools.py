@@ -13,7 +13,7 @@ from typing import Any
 
 from .lab import LOOPBACK, Network
 from .model import End, Failure, Run, Tool, Work
-from .system import Processes, Timed, Usage
+from .system import Gate, Processes, Timed, Usage
 
 # Members of "bytes" in sluice's summary, by what they mean in a report.
 _WAYS = {
@@ -82,8 +82,8 @@ class Place:
     limit_seconds: float
     network: Network = LOOPBACK
 
-    def sending(self, name: str, *argv: str | Path) -> Timed:
-        return self.processes.start(argv, self.scratch / name, self.network.near)
+    def sending(self, name: str, *argv: str | Path, gate: Gate | None = None) -> Timed:
+        return self.processes.start(argv, self.scratch / name, self.network.near, gate)
 
     def receiving(self, name: str, *argv: str | Path) -> Timed:
         return self.processes.start(argv, self.scratch / name, self.network.far)

@@ -47,8 +47,9 @@ constexpr const char* kUsage = R"(Usage:
       send FILE to that port; ends when the receiver has stored all of it
   bare send [...] --generate BYTES PORT
       the same with 8 MiB in memory, sent over and over until BYTES are sent
-  bare time [--output RESULT] -- COMMAND...
-      run COMMAND; its wall and CPU time go to RESULT (default: stdout)
+  bare time [--output RESULT] [--hold] -- COMMAND...
+      run COMMAND, with --hold only once standard input ends; its wall and CPU time go to RESULT
+      (default: stdout)
   bare warm BYTES
       touch and free that much memory, so that the next program finds it backed by the host
   bare hold BYTES SPARE
@@ -242,6 +243,7 @@ struct Arguments {
     std::string_view congestion = "auto";
     const char* output = nullptr;
     bool discard = false;
+    bool hold = false;
     std::uint64_t generate_bytes = 0; // 0: send a file
     char** rest = nullptr;            // what follows the options, ends with nullptr
 };
@@ -257,6 +259,10 @@ Arguments parse(char** next, std::string_view fast_path) {
         }
         if (name == "--discard") {
             result.discard = true;
+            continue;
+        }
+        if (name == "--hold") {
+            result.hold = true;
             continue;
         }
         const char* value = *++next;
@@ -339,11 +345,20 @@ int run_send(const Arguments& arguments) {
     return bytes == size ? 0 : 1;
 }
 
+void await_end_of_input() {
+    char unused = 0;
+    while (read(STDIN_FILENO, &unused, 1) > 0) {
+    }
+}
+
 // One way of measuring for every program, whatever it reports about itself.
 int run_time(const Arguments& arguments) {
     std::FILE* out = arguments.output != nullptr ? std::fopen(arguments.output, "we") : stdout;
     if (out == nullptr) {
         die(arguments.output);
+    }
+    if (arguments.hold) {
+        await_end_of_input();
     }
     const auto start = Clock::now();
     const pid_t child = check(fork(), "fork");
@@ -401,9 +416,7 @@ int run_hold(const char* argument, const char* spare_argument) {
     mlock(memory.data(), memory.size()); // may be too much for one who is not root
     std::puts("holding");
     std::fflush(stdout);
-    char unused = 0;
-    while (read(STDIN_FILENO, &unused, 1) > 0) {
-    }
+    await_end_of_input();
     return 0;
 }
 

@@ -15,6 +15,9 @@ from . import samples  # first, for it makes the modules known
 from benchmark import sources, system, targets
 from benchmark.model import Failure, Work
 
+BUILD = Path(os.environ.get("SLUICE_BUILD", samples.PROJECT / "build" / "release"))
+BARE = BUILD / "tests" / "bare" / "bare"
+
 
 class System(unittest.TestCase):
     def setUp(self) -> None:
@@ -33,6 +36,21 @@ class System(unittest.TestCase):
                 self.assertFalse(os.path.ismount(path))
                 self.assertEqual(os.listdir(base), [path.name], "part of the image is left")
             self.assertEqual(handed_out.describe(work), "a new directory per run")
+
+    def test_commands_that_wait_at_a_gate_start_when_it_opens(self) -> None:
+        said = [self.directory / f"said-{number}" for number in range(2)]
+        processes = system.Processes(BARE)
+        self.addCleanup(processes.kill_all)
+        with system.Gate() as gate:
+            started = [
+                processes.start(["touch", path], self.directory / f"touch-{number}", gate=gate)
+                for number, path in enumerate(said)
+            ]
+            time.sleep(0.2)  # what must not happen would happen now
+            self.assertFalse(any(path.exists() for path in said))
+        for process in started:
+            process.wait(10)
+        self.assertTrue(all(path.exists() for path in said))
 
     def test_what_could_not_be_undone_ahead_of_time_is_undone_at_the_end(self) -> None:
         outcomes = [Failure("busy"), None]

@@ -45,8 +45,8 @@ StreamTuner::StreamTuner(microseconds round_trip) noexcept
       long_path_(round_trip >= kLong), streams_(streams_for(round_trip)) {}
 
 void StreamTuner::expect(std::uint64_t files, std::uint64_t bytes) noexcept {
-    if (long_path_ && phase_ != Phase::settled && files >= kManyFiles &&
-        bytes / files <= kSmallFileBytes) {
+    const bool beginning = phase_ == Phase::settling && best_ == 0; // afterwards the rate decides
+    if (long_path_ && beginning && files >= kManyFiles && bytes / files <= kSmallFileBytes) {
         streams_ = std::max(streams_, kLongStreamsForSmallFiles);
     }
 }

@@ -29,7 +29,8 @@ public:
     // No more will be added: the last ones brought nothing.
     [[nodiscard]] bool settled() const noexcept { return phase_ == Phase::settled; }
 
-    // What there is to send, as far as it has been found: the sum of `bytes` in so many files.
+    // What there is to send, as far as it has been found: the sum of `bytes` in so many files. It
+    // counts until the first measurement begins.
     void expect(std::uint64_t files, std::uint64_t bytes) noexcept;
 
     // To be called after next_look(). `work` done since the beginning, of any unit; `busy`: most

@@ -55,16 +55,24 @@ TEST_CASE(
     CHECK(expecting(30us, 1000, 16 << 10) == 2);
 }
 
-TEST_CASE("no number that has been found to be enough is changed by what is found later") {
-    StreamTuner tuner(80ms);
-    StreamTuner::Clock::time_point now{};
-    for (std::uint64_t work = 1; !tuner.settled(); ++work) { // the rate stays the same
-        tuner.look(now, work, true);
-        now += tuner.next_look();
-    }
-    const unsigned enough = tuner.streams();
-    tuner.expect(1'000'000, 0);
-    CHECK(tuner.streams() == enough);
+TEST_CASE("what is found after the first seconds no longer changes the number") {
+    // A window is 800 ms there; the first two are the beginning.
+    const auto found_after = [](std::chrono::milliseconds beginning) {
+        StreamTuner tuner(80ms);
+        StreamTuner::Clock::time_point now{};
+        for (std::uint64_t work = 1; now.time_since_epoch() <= beginning; ++work) {
+            tuner.look(now, work, true);
+            now += tuner.next_look();
+        }
+        const unsigned before = tuner.streams();
+        tuner.expect(1'000'000, 0);
+        return std::pair(before, tuner.streams());
+    };
+    CHECK(found_after(1500ms) == std::pair(8U, 12U));
+    CHECK(found_after(2000ms) == std::pair(8U, 8U)); // in the midst of the first measurement
+    // One attempt with half as many again has been made, or is, and the rate stays the same.
+    CHECK(found_after(3000ms) == std::pair(12U, 12U));
+    CHECK(found_after(10s).second == 12);
 }
 
 TEST_CASE("the first look comes soon, for what has been found by then") {

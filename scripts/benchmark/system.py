@@ -110,20 +110,14 @@ class Usage:
 
 
 class Gate:
-    """What many commands wait for, to start at the same time. Opens at the end of its block, if not
-    before."""
+    """What many commands wait for, to start at the same time. Opens at the end of its block."""
 
     def __enter__(self) -> Gate:
         self.waiting, self._held = os.pipe()  # not inherited, but as standard input
         return self
 
-    def open(self) -> None:
-        if self._held >= 0:
-            os.close(self._held)
-            self._held = -1
-
     def __exit__(self, *_: object) -> None:
-        self.open()
+        os.close(self._held)
         os.close(self.waiting)
 
 

@@ -35,6 +35,7 @@ constexpr std::size_t kAckBytes = kCountBytes + kMaxAcks * kIdBytes;
 constexpr std::size_t kAgainBytes = kIdBytes + kDigestBytes;
 constexpr std::size_t kConnectionBytes = sizeof(std::uint32_t);
 constexpr std::size_t kFinishBytes = sizeof(std::uint64_t);
+constexpr std::size_t kAllSentBytes = 2 * sizeof(std::uint64_t) + sizeof(std::uint32_t);
 constexpr std::size_t kDoneBytes = 14 * sizeof(std::uint64_t);
 constexpr std::size_t kJoinBytes = kTokenBytes + kConnectionBytes + sizeof(std::uint16_t);
 constexpr std::size_t kBatchBytes = kBatchHeaderBytes - kFrameHeaderBytes + kMaxBatchBytes;
@@ -133,6 +134,7 @@ std::size_t max_body_bytes(FrameType type) noexcept {
     case FrameType::file_end:
     case FrameType::file_abort: return kIdBytes;
     case FrameType::drop: return kConnectionBytes;
+    case FrameType::all_sent: return kAllSentBytes;
     case FrameType::welcome: return kWelcomeBytes;
     case FrameType::verdict: return kVerdictBytes;
     case FrameType::file_error: return kFileErrorBytes;
@@ -160,6 +162,7 @@ bool allowed_on(FrameType type, Role role) noexcept {
     case FrameType::file_end:
     case FrameType::file_abort:
     case FrameType::drop:
+    case FrameType::all_sent:
     case FrameType::welcome:
     case FrameType::verdict:
     case FrameType::file_error:

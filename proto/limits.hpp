@@ -7,7 +7,7 @@
 
 namespace sluice::proto {
 
-inline constexpr std::uint16_t kVersion = 2;
+inline constexpr std::uint16_t kVersion = 3;
 
 inline constexpr std::size_t kPreambleBytes = 16;
 // Length, type, flags, check; then the digest of all that and of the body.

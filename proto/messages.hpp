@@ -39,6 +39,7 @@ enum class FrameType : std::uint8_t {
     file_end = 5,
     file_abort = 6,
     drop = 7,
+    all_sent = 8,
     // control connection, receiver to sender
     welcome = 16,
     verdict = 17,
@@ -203,6 +204,15 @@ struct Lost {
     std::uint32_t connection = 0;
 };
 
+// Everything has been sent, and is complete as soon as the receiver has acknowledged so much in the
+// session: it need not wait for Finish, which will say the same a round trip later. Void where
+// another connection has been lost meanwhile.
+struct AllSent {
+    std::uint64_t files = 0;        // as Finish will say
+    std::uint64_t acknowledged = 0; // batches and extents, of all connections
+    std::uint32_t lost = 0;         // how many Lost the sender has received
+};
+
 // Everything has been sent and acknowledged.
 struct Finish {
     std::uint64_t files = 0; // regular files sent whole: records and FileEnds
@@ -303,6 +313,7 @@ void encode(const Ack& message, Bytes& out);
 void encode(const Again& message, Bytes& out);
 void encode(const Drop& message, Bytes& out);
 void encode(const Lost& message, Bytes& out);
+void encode(const AllSent& message, Bytes& out);
 void encode(const Finish& message, Bytes& out);
 void encode(const Done& message, Bytes& out);
 void encode(const Join& message, Bytes& out);
@@ -349,6 +360,7 @@ void sign_frames(std::span<std::byte> frames, const FrameCode& code);
 [[nodiscard]] Fault decode(ByteView body, Again& out);
 [[nodiscard]] Fault decode(ByteView body, Drop& out);
 [[nodiscard]] Fault decode(ByteView body, Lost& out);
+[[nodiscard]] Fault decode(ByteView body, AllSent& out);
 [[nodiscard]] Fault decode(ByteView body, Finish& out);
 [[nodiscard]] Fault decode(ByteView body, Done& out);
 [[nodiscard]] Fault decode(ByteView body, Join& out);

@@ -322,6 +322,22 @@ Fault decode(ByteView body, Lost& out) {
     return reader.finish();
 }
 
+void encode(const AllSent& message, Bytes& out) {
+    FrameWriter writer(FrameType::all_sent, out);
+    writer.u64(message.files);
+    writer.u64(message.acknowledged);
+    writer.u32(message.lost);
+    writer.finish();
+}
+
+Fault decode(ByteView body, AllSent& out) {
+    BodyReader reader(body);
+    out.files = reader.u64();
+    out.acknowledged = reader.u64();
+    out.lost = reader.u32();
+    return reader.finish();
+}
+
 void encode(const Finish& message, Bytes& out) {
     FrameWriter writer(FrameType::finish, out);
     writer.u64(message.files);

@@ -201,21 +201,22 @@ void ControlConnection::on_news() {
         return;
     }
     const auto now = std::chrono::steady_clock::now();
-    const bool finishing = std::holds_alternative<Finishing>(state_);
-    if (!finishing && now - last_news_ < kNewsInterval) {
+    const bool last = std::holds_alternative<Finishing>(state_) || has_everything();
+    if (!last && now - last_news_ < kNewsInterval) {
         news_timer_.start(kNewsInterval);
         return;
     }
     last_news_ = now;
     send_failed_files(kMaxPendingBytes);
-    send_news();
+    send_news(kMaxPendingBytes);
+    finish_if_all_arrived();
     publish_if_finished();
     flush();
 }
 
 // Until the sender takes what is pending the rest stays with the session.
-void ControlConnection::send_news() {
-    if (out_.size() - out_sent_ > kMaxPendingBytes) {
+void ControlConnection::send_news(std::size_t max_pending_bytes) {
+    if (out_.size() - out_sent_ > max_pending_bytes) {
         return;
     }
     const Session::News news = session_->take_news();
@@ -237,7 +238,7 @@ void ControlConnection::on_ready(Readiness ready) {
         flush();
         if (!std::holds_alternative<Ending>(state_)) {
             send_failed_files(kMaxPendingBytes);
-            send_news();
+            send_news(kMaxPendingBytes);
             flush();
         }
     }
@@ -292,7 +293,7 @@ proto::Fault ControlConnection::handle_frame() {
         return proto::Fault::none;
     }
     if (!std::holds_alternative<Receiving>(state_)) {
-        return proto::Fault::misplaced_frame;
+        return handle_late_frame();
     }
     // Decodes, and carries out where that went well.
     const auto take = [this]<typename Message>(Message message, const auto& carry_out) {
@@ -301,6 +302,7 @@ proto::Fault ControlConnection::handle_frame() {
     };
     switch (reader_.type()) {
     case proto::FrameType::offer: return on_offer();
+    case proto::FrameType::all_sent: return on_all_sent();
     case proto::FrameType::finish: return on_finish();
     case proto::FrameType::file_end: return on_file_end();
     case proto::FrameType::digests:

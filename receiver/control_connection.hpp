@@ -1,15 +1,15 @@
 // The control connection of a session, which is the session as far as its sender is concerned.
 //
-//     Opening --leftovers adopted--> Receiving --finish--> Finishing --all files ended-->
-//     Publishing --published--> Ending
+//     Opening --leftovers adopted--> Receiving --finish, or all that was sent has arrived-->
+//     Finishing --all files ended--> Publishing --published--> Ending
 //     any state --failure--> Ending
 //
 // Opening: what an earlier session left is being looked through. Receiving: offers are answered,
-// what arrived is acknowledged. Finishing: files are being synced, data
-// connections are being closed. Publishing: what was staged is
-// being made to appear. Ending: the last frame (Done or Error) is on its way; when it is out, the
-// session has ended. What may take long is done by a job on another thread, so that the sender goes
-// on hearing from this end.
+// what arrived is acknowledged; the sender may have said what is all of it. Finishing: files are
+// being synced, data connections are being closed. Publishing: what was staged is being made to
+// appear. Ending: the last frame (Done or Error) is on its way; when it is out, the session has
+// ended. What may take long is done by a job on another thread, so that the sender goes on hearing
+// from this end.
 #pragma once
 
 #include "common/channel.hpp"
@@ -27,6 +27,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <variant>
 
 namespace sluice {
@@ -65,7 +66,9 @@ public:
 
 private:
     struct Opening {};
-    struct Receiving {};
+    struct Receiving {
+        std::optional<proto::AllSent> all_sent;
+    };
     struct Finishing {
         std::uint64_t files; // that the sender has sent
     };
@@ -76,7 +79,9 @@ private:
     [[nodiscard]] bool read_frame();
     [[nodiscard]] proto::Fault handle_frame();
     [[nodiscard]] proto::Fault on_offer();
+    [[nodiscard]] proto::Fault on_all_sent();
     [[nodiscard]] proto::Fault on_finish();
+    [[nodiscard]] proto::Fault handle_late_frame();
     [[nodiscard]] proto::Fault on_file_end();
     [[nodiscard]] proto::Fault on_error();
     void welcome();
@@ -86,12 +91,16 @@ private:
     void on_published(const Status& published);
     // Runs `work` on another thread, and `then` on this one if the connection is still there.
     void run_aside(std::function<void(Session&)> work, std::function<void()> then);
-    void send_news();
+    void send_news(std::size_t max_pending_bytes);
     void on_tick();
     void start_ticking(std::uint32_t sender_timeout_ms);
     [[nodiscard]] std::chrono::milliseconds progress_window() const;
     // Until that much waits to be sent; the rest stays with the session.
     void send_failed_files(std::size_t max_pending_bytes);
+    // Whether all that the sender has announced is here.
+    [[nodiscard]] bool has_everything() const;
+    void finish_if_all_arrived();
+    void begin_finishing(std::uint64_t files);
     void publish_if_finished();
     void send_done();
     void fail(const Error& error);
@@ -113,6 +122,8 @@ private:
     std::chrono::milliseconds sender_retry_{0}; // the same
     bool dry_run_ = false;
     unsigned files_ending_ = 0; // aside
+    // It went on without waiting for the Finish that says so many files.
+    std::optional<std::uint64_t> finish_to_come_;
     std::chrono::milliseconds ping_interval_{0};
     std::chrono::steady_clock::time_point last_heard_ = std::chrono::steady_clock::now();
     std::chrono::steady_clock::time_point last_sent_ = last_heard_;

@@ -51,15 +51,63 @@ void list_digests(Storage& store, DigestFile& file, const ControlConnection::Cal
 
 } // namespace
 
+proto::Fault ControlConnection::on_all_sent() {
+    proto::AllSent message;
+    const auto fault = proto::decode(reader_.body(), message);
+    if (fault == proto::Fault::none) {
+        std::get<Receiving>(state_).all_sent = message;
+        finish_if_all_arrived();
+    }
+    return fault;
+}
+
+// Where that never comes true, because a connection was lost, there will be another, or a Finish.
+bool ControlConnection::has_everything() const {
+    const Receiving* const receiving = std::get_if<Receiving>(&state_);
+    return receiving != nullptr && receiving->all_sent && files_ending_ == 0 &&
+           session_->has_received(*receiving->all_sent);
+}
+
+void ControlConnection::finish_if_all_arrived() {
+    if (has_everything()) {
+        finish_to_come_ = std::get<Receiving>(state_).all_sent->files;
+        begin_finishing(*finish_to_come_);
+    }
+}
+
 proto::Fault ControlConnection::on_finish() {
     proto::Finish finish;
     const auto fault = proto::decode(reader_.body(), finish);
     if (fault == proto::Fault::none) {
-        session_->close_to_connections();
-        state_ = Finishing{finish.files};
-        publish_if_finished();
+        begin_finishing(finish.files);
     }
     return fault;
+}
+
+// What the sender has sent before it could know that this end has gone on without it: the Finish,
+// and before that Drop for connections that it sees end.
+proto::Fault ControlConnection::handle_late_frame() {
+    if (!finish_to_come_) {
+        return proto::Fault::misplaced_frame;
+    }
+    if (reader_.type() == proto::FrameType::drop) {
+        proto::Drop drop;
+        return proto::decode(reader_.body(), drop);
+    }
+    if (reader_.type() != proto::FrameType::finish) {
+        return proto::Fault::misplaced_frame;
+    }
+    proto::Finish finish;
+    const auto fault = proto::decode(reader_.body(), finish);
+    const std::uint64_t expected = *std::exchange(finish_to_come_, std::nullopt);
+    return fault == proto::Fault::none && finish.files != expected ? proto::Fault::bad_value
+                                                                   : fault;
+}
+
+void ControlConnection::begin_finishing(std::uint64_t files) {
+    session_->close_to_connections();
+    state_ = Finishing{files};
+    publish_if_finished();
 }
 
 proto::Fault ControlConnection::on_file_end() {
@@ -99,6 +147,7 @@ void ControlConnection::file_ended(const Storage::EndedFile& ended) {
               fmt::format("the sender broke the protocol: {}", proto::describe(ended.fault))});
         return;
     }
+    finish_if_all_arrived();
     publish_if_finished();
     flush();
 }
@@ -150,7 +199,8 @@ void ControlConnection::on_published(const Status& published) {
         fail(*failure); // a fatal problem while publishing
         return;
     }
-    // All of them: after Done there is no other chance, and the session keeps a few MiB at most.
+    // All of it: after Done there is no other chance, and the session keeps a few MiB at most.
+    send_news(SIZE_MAX);
     send_failed_files(SIZE_MAX);
     send_done();
     flush();

@@ -158,7 +158,7 @@ void Session::drop_connection(std::uint32_t number) {
             too_many = used_numbers_.size() >= kMaxConnections;
             if (!too_many) {
                 used_numbers_.insert(number);
-                news_.lost.push_back(number); // it has not come, and may not come any more
+                note_lost(number); // it has not come, and may not come any more
                 news = has_news();
             }
         }
@@ -176,8 +176,13 @@ bool Session::forget_if_over(std::uint32_t number) {
         return false;
     }
     connections_.erase(found);
-    news_.lost.push_back(number);
+    note_lost(number);
     return has_news();
+}
+
+void Session::note_lost(std::uint32_t number) {
+    news_.lost.push_back(number);
+    ++lost_;
 }
 
 void Session::acknowledge(std::uint64_t id) {
@@ -186,6 +191,7 @@ void Session::acknowledge(std::uint64_t id) {
     {
         const std::scoped_lock lock(mutex_);
         news_.stored.push_back(id);
+        ++acknowledged_;
         too_many = news_.stored.size() > kMaxWaitingAcks;
         news = has_news();
     }
@@ -388,6 +394,11 @@ Session::News Session::take_news() {
     const std::scoped_lock lock(mutex_);
     woken_ = false;
     return std::exchange(news_, {});
+}
+
+bool Session::has_received(const proto::AllSent& all) const {
+    const std::scoped_lock lock(mutex_);
+    return acknowledged_ == all.acknowledged && lost_ == all.lost;
 }
 
 void Session::close_to_connections() {

@@ -129,6 +129,8 @@ public:
     [[nodiscard]] News take_news();
     // Wakes the control connection without other news.
     void wake();
+    // Whether all of AllSent has been dealt with: nothing is under way any more.
+    [[nodiscard]] bool has_received(const proto::AllSent& all) const;
     // Nothing more may come: no connection joins from now on, and those that are there lose their
     // sockets. What they have brought already is still dealt with: there is news when all is done.
     void close_to_connections();
@@ -172,6 +174,7 @@ private:
     // Both under mutex_. True: the control connection must be woken.
     [[nodiscard]] bool has_news();
     [[nodiscard]] bool forget_if_over(std::uint32_t number);
+    void note_lost(std::uint32_t number);
     void shut_connections_down();
 
     const std::uint64_t serial_;
@@ -205,6 +208,8 @@ private:
     std::unordered_map<std::uint64_t, Check> checks_;
     std::map<std::uint64_t, Digest> early_digests_; // came before their extents
     News news_;
+    std::uint64_t acknowledged_ = 0; // in all news, also those that are yet to be told
+    std::uint32_t lost_ = 0;
     PathBytes bytes_;
 };
 

@@ -94,6 +94,7 @@ Status DataStream::send_everything() {
                     return flushed;
                 }
             }
+            context_.host.idle();
             next = queue_.pop(context_.settings.index);
         }
         if (!next) {

@@ -52,7 +52,13 @@ std::optional<std::uint64_t> InFlight::add(std::uint32_t connection, Parcel& par
     if (!usable(connection)) {
         return std::nullopt;
     }
-    extents_ += is_extent(parcel) ? 1U : 0U;
+    if (is_extent(parcel)) {
+        ++extents_;
+    } else {
+        ++batches_.count;
+        batches_.entries += parcel.work.entries.size();
+        batches_.files += parcel.files;
+    }
     parcels_.emplace_hint(parcels_.end(), next_id_,
                           Entry{connection, false, false, 0, std::move(parcel)});
     return next_id_++;
@@ -77,6 +83,11 @@ void InFlight::sent(std::uint64_t id) {
 void InFlight::count(Entry& entry, std::uint64_t bytes) {
     bytes_done_ += bytes - entry.counted;
     entry.counted = bytes;
+}
+
+InFlight::Batches InFlight::batches() const {
+    const std::scoped_lock lock(mutex_);
+    return batches_;
 }
 
 bool InFlight::has_room() const {
@@ -112,6 +123,10 @@ Parcel InFlight::remove(std::map<std::uint64_t, Entry>::iterator at) {
     if (is_extent(parcel)) {
         --extents_;
         changed_.notify_all();
+    } else {
+        --batches_.count;
+        batches_.entries -= parcel.work.entries.size();
+        batches_.files -= parcel.files;
     }
     return parcel;
 }

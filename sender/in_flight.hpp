@@ -54,6 +54,13 @@ public:
     void advance(std::uint64_t id, std::uint64_t bytes);
     // All of it has been handed to the socket.
     void sent(std::uint64_t id);
+    // Batches that are not acknowledged, whole or in part on their way.
+    struct Batches {
+        std::uint64_t count = 0;
+        std::size_t entries = 0;
+        std::uint64_t files = 0; // of these entries
+    };
+    [[nodiscard]] Batches batches() const;
     // Whether wait_for_room() would probably not wait.
     [[nodiscard]] bool has_room() const;
     // Waits until another extent may be sent. False as for add(). Nobody may wait here and keep
@@ -129,6 +136,7 @@ private:
     std::uint64_t next_id_ = 1;
     std::uint32_t next_connection_ = 1;
     std::size_t extents_ = 0;
+    Batches batches_;
     std::uint64_t bytes_taken_ = 0; // on connections that are closed
     std::uint64_t bytes_done_ = 0;
     std::uint64_t bytes_in_vain_ = 0;

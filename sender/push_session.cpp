@@ -300,7 +300,12 @@ void PushSession::scout_ended(std::optional<Error> error) {
 // All places of the queue are free: every record is acknowledged, and every large file has had its
 // FileEnd or FileAbort and nobody has anything to do with it any more.
 void PushSession::finish_if_complete() {
-    if (over_ || finished_ || !walked_ || !offers_.empty() || !queue_.unused()) {
+    if (over_ || finished_ || !walked_ || !offers_.empty()) {
+        return;
+    }
+    all_queued_ = true;
+    if (queue_.places_taken() > 0) {
+        say_if_all_sent();
         return;
     }
     finished_ = true;
@@ -310,6 +315,23 @@ void PushSession::finish_if_complete() {
     queue_.close(); // the streams end, those that were about to connect again, too
     cancel();
     control_->finish({result_.files_sent});
+}
+
+// Whether only batches are left: what becomes of a large file is known when it is acknowledged.
+void PushSession::say_if_all_sent() {
+    if (all_sent_) {
+        return;
+    }
+    const InFlight::Batches batches = in_flight_.batches();
+    if (batches.entries != queue_.places_taken()) {
+        return;
+    }
+    all_sent_ = true;
+    proto::Bytes frame;
+    proto::encode(
+        proto::AllSent{result_.files_sent + batches.files, acknowledged_ + batches.count, lost_},
+        frame);
+    control_->send(frame);
 }
 
 void PushSession::confirmed(const proto::Done& done) {

@@ -5,6 +5,9 @@
 //         Confirming --done--> Over
 //     any state --failure--> Over
 //
+// While it is sending, the receiver is told as soon as everything is on its way, so that it can
+// publish what it gets without another round trip; where a connection is lost then, that is void.
+//
 // Lives on the thread of its loop; the scout, the streams and the hashing threads belong to it and
 // post to that loop. What they have posted is ignored once the session has ended.
 #pragma once
@@ -121,6 +124,7 @@ private:
                         std::uint64_t length) override;
     void compute_digest(std::uint64_t id, proto::ByteView payload) override;
     void add_digest(std::uint64_t id, const proto::Digest& digest) override;
+    void idle() override;
     void connection_lost(std::uint32_t connection, const Error& reason) override;
     void detail(std::string line) override;
     void stream_ended(std::optional<Error> error) override;
@@ -137,6 +141,7 @@ private:
     void start_streams();
     void scout_ended(std::optional<Error> error);
     void finish_if_complete();
+    void say_if_all_sent();
     void confirmed(const proto::Done& done);
     void fail(Error error, bool said);
     void cancel();
@@ -190,8 +195,13 @@ private:
     std::uint64_t unchanged_bytes_ = 0;
     std::uint64_t stored_failures_ = 0; // of result_.failed: files that the receiver named
     bool walked_ = false;
-    bool finished_ = false;           // Finish has been sent
-    Clock::time_point answered_at_{}; // the last Welcome, Verdict or Ack
+    std::atomic<bool> all_queued_{false}; // the walk is over, and all offers are answered
+    bool all_sent_ = false;               // AllSent has been sent, and is not void
+    bool finished_ = false;               // Finish has been sent
+    std::uint64_t acknowledged_ = 0;      // batches and extents
+    std::uint32_t lost_ = 0;              // connections, as the receiver said
+    std::optional<Error> ended_stream_;   // while AllSent holds: only matters where it does not
+    Clock::time_point answered_at_{};     // the last Welcome, Verdict or Ack
     std::atomic<std::uint64_t> next_file_id_{1};
     std::atomic<std::uint64_t> reused_bytes_{0}; // that need not be sent, of files that are
     std::unique_ptr<ExtentDigests> digests_;

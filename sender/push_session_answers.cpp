@@ -117,6 +117,7 @@ bool PushSession::acknowledged(const proto::Ack& message) {
         if (!parcel) {
             return false;
         }
+        ++acknowledged_;
         if (parcel->work.is_piece()) {
             extent_stored(parcel->work.piece, frames);
         } else {
@@ -199,6 +200,16 @@ void PushSession::lost(std::uint32_t connection) {
         ++again.piece.times_lost;
     }
     queue_.requeue(std::move(work));
+    ++lost_;
+    if (finished_) {
+        return; // the receiver ends what it needs no more
+    }
+    all_sent_ = false;
+    if (ended_stream_) {
+        fail(std::move(*ended_stream_), false);
+        return;
+    }
+    finish_if_complete();
 }
 
 void PushSession::drop(std::uint32_t connection) {
@@ -307,6 +318,12 @@ void PushSession::add_digest(std::uint64_t id, const proto::Digest& digest) {
     }
 }
 
+void PushSession::idle() {
+    if (all_queued_) {
+        post_([this] { finish_if_complete(); });
+    }
+}
+
 void PushSession::connection_lost(std::uint32_t connection, const Error& reason) {
     post_([this, connection, reason] {
         events_.detail(fmt::format("data connection {}: {}", connection, reason.message));
@@ -324,6 +341,10 @@ void PushSession::detail(std::string line) {
 void PushSession::stream_ended(std::optional<Error> error) {
     post_([this, error = std::move(error)] {
         if (!error || over_ || finished_) {
+            return;
+        }
+        if (all_sent_) { // the receiver may have all that it needs, and take no connection any more
+            ended_stream_ = error;
             return;
         }
         control_->read_pending(); // the receiver may have said why

@@ -68,6 +68,8 @@ public:
     virtual void compute_digest(std::uint64_t id, proto::ByteView payload) = 0;
     // The same, of a payload that was hashed as it passed; not where data are signed.
     virtual void add_digest(std::uint64_t id, const proto::Digest& digest) = 0;
+    // A stream has sent all that it had, and waits for more.
+    virtual void idle() = 0;
     // A connection is no longer used; `reason` is for people.
     virtual void connection_lost(std::uint32_t connection, const Error& reason) = 0;
     virtual void detail(std::string line) = 0; // for -v

@@ -44,9 +44,9 @@ void WorkQueue::release(std::size_t entries) {
     has_room_.notify_one();
 }
 
-bool WorkQueue::unused() const {
+std::size_t WorkQueue::places_taken() const {
     const std::scoped_lock lock(mutex_);
-    return free_ == places_;
+    return places_ - free_;
 }
 
 void WorkQueue::push(Chunk chunk) {

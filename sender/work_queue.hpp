@@ -46,8 +46,8 @@ public:
     [[nodiscard]] bool reserve(std::size_t entries);
     // Gives the places of entries back that are done with, however that went.
     void release(std::size_t entries);
-    // Whether nothing is under way: all places are free.
-    [[nodiscard]] bool unused() const;
+    // How many places are taken. None: nothing is under way.
+    [[nodiscard]] std::size_t places_taken() const;
 
     // Hands over entries whose places are reserved. Does not wait.
     void push(Chunk chunk);

@@ -112,6 +112,28 @@ TEST_CASE("what a lost connection carried comes back in order, and nothing else"
     CHECK(table.take_lost(other).size() == 1);
 }
 
+TEST_CASE("batches are counted with what is in them, however they end, and extents are not") {
+    test::LargeSources sources;
+    InFlight table(10);
+    const std::uint32_t lost = table.open_connection(-1);
+    const std::uint32_t other = table.open_connection(-1);
+    const auto counts = [&] {
+        const InFlight::Batches batches = table.batches();
+        return std::vector<std::uint64_t>{batches.count, batches.entries, batches.files};
+    };
+    using Counts = std::vector<std::uint64_t>;
+    Parcel with_links = batch_of(3, 30);
+    with_links.files = 2;
+    static_cast<void>(must_add(table, lost, std::move(with_links)));
+    const std::uint64_t stored = must_add(table, other, batch_of(4, 40));
+    static_cast<void>(must_add(table, other, extent_of(sources.make(1'000), 0, 1'000)));
+    CHECK(counts() == Counts{2, 7, 6});
+    REQUIRE(table.acknowledge(stored, at({})));
+    CHECK(counts() == Counts{1, 3, 2});
+    CHECK(table.take_lost(lost).size() == 1);
+    CHECK(counts() == Counts{0, 0, 0});
+}
+
 TEST_CASE("bytes count once, when they were sent or acknowledged, and not when they are lost") {
     test::LargeSources sources;
     const auto source = sources.make(100'000);

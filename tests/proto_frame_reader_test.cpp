@@ -163,17 +163,18 @@ TEST_CASE("reader rejects a stream that does not begin with the preamble",
     const auto fault = [](std::string_view notation) {
         return stream_fault(wire_bytes(notation), Role::control, true);
     };
-    CHECK(fault("'sluicf' 0200 00 00000000000000") == Fault::bad_magic);
+    CHECK(fault("'sluicf' 0300 00 00000000000000") == Fault::bad_magic);
     CHECK(fault("'GET / HTTP/1.1'0d0a") == Fault::bad_magic);
     CHECK(fault("'sluice' 0000 00 00000000000000") == Fault::unsupported_version);
     CHECK(fault("'sluice' 0100 00 00000000000000") == Fault::unsupported_version);
-    CHECK(fault("'sluice' 0300 00 00000000000000") == Fault::unsupported_version);
+    CHECK(fault("'sluice' 0200 00 00000000000000") == Fault::unsupported_version);
+    CHECK(fault("'sluice' 0400 00 00000000000000") == Fault::unsupported_version);
     // A later version may give the bytes after it another meaning: the version is named first.
-    CHECK(fault("'sluice' 0300 09 01020304050607") == Fault::unsupported_version);
-    CHECK(fault("'sluice' 0002 00 00000000000000") == Fault::unsupported_version);
-    CHECK(fault("'sluice' 0200 02 00000000000000") == Fault::bad_role);
-    CHECK(fault("'sluice' 0200 00 01000000000000") == Fault::reserved_not_zero);
-    CHECK(fault("'sluice' 0200 01 00000000000001") == Fault::reserved_not_zero);
+    CHECK(fault("'sluice' 0400 09 01020304050607") == Fault::unsupported_version);
+    CHECK(fault("'sluice' 0003 00 00000000000000") == Fault::unsupported_version);
+    CHECK(fault("'sluice' 0300 02 00000000000000") == Fault::bad_role);
+    CHECK(fault("'sluice' 0300 00 01000000000000") == Fault::reserved_not_zero);
+    CHECK(fault("'sluice' 0300 01 00000000000001") == Fault::reserved_not_zero);
 }
 
 TEST_CASE("reader rejects a frame whose header is not allowed", "[proto][frame_reader]") {
@@ -184,7 +185,7 @@ TEST_CASE("reader rejects a frame whose header is not allowed", "[proto][frame_r
     };
     const std::vector<Case> cases = {
         {"00000000 00 00", Role::control, Fault::unknown_frame},
-        {"00000000 08 00", Role::control, Fault::unknown_frame},
+        {"00000000 09 00", Role::control, Fault::unknown_frame},
         {"00000000 24 00", Role::data, Fault::unknown_frame},
         {"00000000 ff 00", Role::data, Fault::unknown_frame},
         {"00000000 ff ff", Role::data, Fault::unknown_frame},

@@ -52,7 +52,7 @@ TEST_CASE("preamble has its golden bytes", "[proto][golden]") {
         CHECK(same_bytes(bytes, expected));
         Preamble decoded{99, role == Role::control ? Role::data : Role::control};
         REQUIRE(decode_preamble(bytes, decoded) == Fault::none);
-        CHECK(decoded.version == 2);
+        CHECK(decoded.version == 3);
         CHECK(decoded.role == role);
     }
 }
@@ -102,6 +102,15 @@ TEST_CASE("finish has its golden bytes", "[proto][golden]") {
     Bytes keep;
     const Finish decoded = check_golden("finish", Finish{123456}, keep);
     CHECK(decoded.files == 123456);
+}
+
+TEST_CASE("all_sent has its golden bytes", "[proto][golden]") {
+    Bytes keep;
+    const AllSent message{123456, 0x0102030405060708, 0xfffffffe};
+    const AllSent decoded = check_golden("all_sent", message, keep);
+    CHECK(decoded.files == 123456);
+    CHECK(decoded.acknowledged == 0x0102030405060708);
+    CHECK(decoded.lost == 0xfffffffe);
 }
 
 TEST_CASE("welcome has its golden bytes", "[proto][golden]") {
@@ -305,8 +314,8 @@ TEST_CASE("file end, file abort, ping and error have their golden bytes", "[prot
 }
 
 TEST_CASE("every frame type travels on its connections only", "[proto][golden]") {
-    const std::set<unsigned> control = {1,  2,  3,  4,  5,  6,  7,  16, 17,
-                                        18, 19, 20, 21, 22, 23, 48, 49};
+    const std::set<unsigned> control = {1,  2,  3,  4,  5,  6,  7,  8,  16,
+                                        17, 18, 19, 20, 21, 22, 23, 48, 49};
     const std::set<unsigned> data = {32, 33, 34, 35, 49};
     for (unsigned type = 0; type < 256; ++type) {
         INFO("type " << type);

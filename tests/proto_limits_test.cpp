@@ -175,6 +175,7 @@ TEST_CASE("every frame type has the limit that the protocol names", "[proto][lim
         {FrameType::ack, 8'194},        {FrameType::again, 24},      {FrameType::lost, 4},
         {FrameType::join, 22},          {FrameType::batch, 131'088}, {FrameType::extent, 4'162},
         {FrameType::block, 131'080},    {FrameType::ping, 0},        {FrameType::error, 1'028},
+        {FrameType::all_sent, 20},
     };
     for (unsigned number = 0; number < 256; ++number) {
         CAPTURE(number);
@@ -187,6 +188,9 @@ TEST_CASE("every frame type has the limit that the protocol names", "[proto][lim
 TEST_CASE("messages of a fixed size fill their frames", "[proto][limits]") {
     CHECK(round_trip(Finish{}) == max_body_bytes(FrameType::finish));
     CHECK(round_trip(Finish{UINT64_MAX}) == max_body_bytes(FrameType::finish));
+    CHECK(round_trip(AllSent{}) == max_body_bytes(FrameType::all_sent));
+    CHECK(round_trip(AllSent{UINT64_MAX, UINT64_MAX, UINT32_MAX}) ==
+          max_body_bytes(FrameType::all_sent));
     CHECK(round_trip(Done{}) == max_body_bytes(FrameType::done));
     CHECK(round_trip(Join{}) == max_body_bytes(FrameType::join));
     CHECK(round_trip(FileEnd{}) == max_body_bytes(FrameType::file_end));

@@ -379,9 +379,9 @@ TEST_CASE("every fault is provoked by some input", "[proto][rejection]") {
     const auto preamble = [&](std::string_view notation) {
         missing.erase(reader_fault(wire_bytes(notation), Role::control, true));
     };
-    preamble("'slurry' 0200 00 00000000000000");
+    preamble("'slurry' 0300 00 00000000000000");
     preamble("'sluice' 0700 00 00000000000000");
-    preamble("'sluice' 0200 07 00000000000000");
+    preamble("'sluice' 0300 07 00000000000000");
     const auto header = [&](std::string_view notation) {
         missing.erase(reader_fault(sealed(wire_bytes(notation)), Role::control, false));
     };

@@ -181,25 +181,25 @@ TEST_CASE("no more entries are under way than the queue has places for") {
         stream.join();
     }
     CHECK(most <= kPlaces);
-    CHECK(queue.unused()); // all places are free again
+    CHECK(queue.places_taken() == 0); // all places are free again
 }
 
 TEST_CASE("a place stays taken until the entry is done with, however often it is sent") {
     WorkQueue queue(4);
-    CHECK(queue.unused());
+    CHECK(queue.places_taken() == 0);
     REQUIRE(queue.reserve(2));
     queue.push(chunk_of(2));
     Chunk chunk = popped(queue);
-    CHECK_FALSE(queue.unused());
+    CHECK(queue.places_taken() == 2);
     std::vector<Work> again;
     again.emplace_back(std::move(chunk));
     queue.requeue(std::move(again));
     CHECK(popped(queue).size() == 2);
-    CHECK_FALSE(queue.unused());
+    CHECK(queue.places_taken() == 2);
     queue.release(1);
-    CHECK_FALSE(queue.unused());
+    CHECK(queue.places_taken() == 1);
     queue.release(1);
-    CHECK(queue.unused());
+    CHECK(queue.places_taken() == 0);
 }
 
 TEST_CASE("places that are released let a walk go on that waited for several of them") {

@@ -194,7 +194,7 @@ TEST_CASE("a sender of another version is told which one is spoken") {
     Frame frame;
     const auto error = peer.receive_message<proto::ErrorMessage>(proto::FrameType::error, frame);
     CHECK(error.code == 2);
-    CHECK(contains(std::string(error.text), "version 2"));
+    CHECK(contains(std::string(error.text), "version 3"));
 }
 
 TEST_CASE("garbage at the port does the receiver no harm") {

@@ -34,9 +34,15 @@ public:
 
     [[nodiscard]] std::string port() const { return std::to_string(local_port(listener_.get())); }
 
-    // Starts a sender with one data stream.
+    // No further connection can be made.
+    void stop_listening() { listener_.reset(); }
+
+    // Starts a sender, with one data stream unless another number is among the arguments.
     [[nodiscard]] std::unique_ptr<Process> start_sender(const std::vector<std::string>& arguments) {
-        std::vector<std::string> command{kSendProgram, "--port", port(), "--streams", "1"};
+        std::vector<std::string> command{kSendProgram, "--port", port()};
+        if (std::ranges::find(arguments, "--streams") == arguments.end()) {
+            command.insert(command.end(), {"--streams", "1"});
+        }
         command.insert(command.end(), arguments.begin(), arguments.end());
         command.emplace_back("127.0.0.1:");
         return std::make_unique<Process>(std::move(command));
@@ -186,6 +192,7 @@ private:
         case proto::FrameType::drop:
             log_.dropped.push_back(decoded<proto::Drop>(frame).connection);
             break;
+        case proto::FrameType::all_sent: break; // Finish says it, too
         case proto::FrameType::finish: files_ = decoded<proto::Finish>(frame).files; break;
         default: FAIL("frame type " << static_cast<int>(frame.type)); // the end, too
         }

@@ -130,12 +130,12 @@ TEST_CASE("a connection that does not begin as it should is refused") {
     };
     check_all(sandbox,
               {{"version 0", 2, "version", begins(preamble("sluice", 0, 0, 0))},
-               {"version 1", 2, "version 2", begins(preamble("sluice", 1, 0, 0))},
-               {"version 3", 2, "version 2", begins(preamble("sluice", 3, 0, 0))},
+               {"version 2", 2, "version 3", begins(preamble("sluice", 2, 0, 0))},
+               {"version 4", 2, "version 3", begins(preamble("sluice", 4, 0, 0))},
                {"another version, other rules", 2, "version", begins(preamble("sluice", 9, 9, 9))},
-               {"role 2", 12, "neither", begins(preamble("sluice", 2, 2, 0))},
-               {"reserved bytes", 12, "reserved", begins(preamble("sluice", 2, 0, 1))},
-               {"wrong magic: not a word", -1, "", begins(preamble("slurry", 2, 0, 0))},
+               {"role 2", 12, "neither", begins(preamble("sluice", 3, 2, 0))},
+               {"reserved bytes", 12, "reserved", begins(preamble("sluice", 3, 0, 1))},
+               {"wrong magic: not a word", -1, "", begins(preamble("slurry", 3, 0, 0))},
                {"a web browser: not a word", -1, "",
                 begins(FrameBuilder().raw("GET / HTTP/1.1\r\nHost: x\r\n\r\n").bytes())},
                {"TLS: not a word", -1, "",
@@ -237,15 +237,15 @@ TEST_CASE("a frame that its state does not allow ends the session") {
 TEST_CASE("a frame header that breaks a rule is refused before its body comes") {
     Sandbox sandbox;
     std::vector<Case> cases;
-    for (const unsigned type : {0U, 8U, 15U, 24U, 31U, 36U, 47U, 50U, 128U, 255U}) {
+    for (const unsigned type : {0U, 9U, 15U, 24U, 31U, 36U, 47U, 50U, 128U, 255U}) {
         cases.push_back({"unknown type", 12, "frame type is unknown", on_control(header(0, type))});
         cases.push_back({"unknown type", 12, "frame type is unknown", on_data(header(0, type))});
     }
     const char* const too_long = "longer than its type allows";
     for (const FrameType type :
          {FrameType::offer, FrameType::finish, FrameType::digests, FrameType::file_end,
-          FrameType::file_abort, FrameType::drop, FrameType::ping, FrameType::error,
-          FrameType::batch, FrameType::extent, FrameType::block}) {
+          FrameType::file_abort, FrameType::drop, FrameType::all_sent, FrameType::ping,
+          FrameType::error, FrameType::batch, FrameType::extent, FrameType::block}) {
         const auto most = static_cast<std::uint32_t>(proto::max_body_bytes(type));
         const auto number = static_cast<unsigned>(type);
         for (const std::uint32_t length : {most + 1, 0x7fffffffU, 0xffffffffU}) {

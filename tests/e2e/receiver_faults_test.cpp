@@ -52,8 +52,8 @@ TEST_CASE("a receiver that speaks another version makes the sender exit with 2")
     OneFile test;
     RawPeer control = test.receiver.accept();
     CHECK(control.receive().type == proto::FrameType::open);
-    REQUIRE(control.send_message(proto::ErrorMessage{2, "this is version 3"}));
-    check_end(*test.sender, 2, "this is version 3");
+    REQUIRE(control.send_message(proto::ErrorMessage{2, "this is version 4"}));
+    check_end(*test.sender, 2, "this is version 4");
 }
 
 TEST_CASE("an error that the receiver reports becomes the sender's exit code") {

@@ -64,8 +64,8 @@ struct GoldenFrame {
     std::string_view notation; // the whole frame
 };
 
-inline constexpr std::string_view kGoldenControlPreamble = "'sluice' 0200 00 00000000000000";
-inline constexpr std::string_view kGoldenDataPreamble = "'sluice' 0200 01 00000000000000";
+inline constexpr std::string_view kGoldenControlPreamble = "'sluice' 0300 00 00000000000000";
+inline constexpr std::string_view kGoldenDataPreamble = "'sluice' 0300 01 00000000000000";
 
 // One frame of every type, and every encoding of the types that have several. These bytes are the
 // protocol: whoever changes one changes the version and PROTOCOL.md with it. Checks and digests
@@ -101,6 +101,9 @@ inline constexpr auto kGoldenFrames = std::to_array<GoldenFrame>({
     {"drop", proto::FrameType::drop,
      "04000000 07 00 9b5e 017ad5de51cb309c7b8ec56c41186ef3"
      "04030201"},
+    {"all_sent", proto::FrameType::all_sent,
+     "14000000 08 00 258c ef9f59f16b7de9a1feab1d49e24bbfcd"
+     "40e2010000000000 0807060504030201 feffffff"},
     {"welcome", proto::FrameType::welcome,
      "28000000 10 00 73ad 215495fedc20894ca56fdbe4baf7fb1d"
      "000102030405060708090a0b0c0d0e0f 983a0000 01000000 0200 0000 ff00 0800 'sluice/r'"},
@@ -213,6 +216,7 @@ inline proto::Fault reencode(proto::FrameType type, proto::ByteView body, proto:
     case FrameType::file_end: return decode_and_encode<proto::FileEnd>(body, frame);
     case FrameType::file_abort: return decode_and_encode<proto::FileAbort>(body, frame);
     case FrameType::drop: return decode_and_encode<proto::Drop>(body, frame);
+    case FrameType::all_sent: return decode_and_encode<proto::AllSent>(body, frame);
     case FrameType::welcome: return decode_and_encode<proto::Welcome>(body, frame);
     case FrameType::verdict: return decode_and_encode<proto::Verdict>(body, frame);
     case FrameType::file_error: return decode_and_encode<proto::FileError>(body, frame);

@@ -108,12 +108,15 @@ class Bound:
     text: str
 
 
+BOUND = "the bound"
+
+
 @dataclass(frozen=True)
 class Goal:
-    """What the times of two cases are wanted to be beside each other."""
+    """What the times of two cases, or of a case and its group's bound, are wanted to be."""
 
     case: str
-    beside: str
+    beside: str  # a case, or BOUND
     factor: float
     faster: bool = False  # at least so many times as fast; else: at most so many times the time
 
@@ -201,6 +204,8 @@ class GroupResult:
         """What the goal's factor is in fact; None: not both were measured."""
         walls = {result.case.name: result.wall for result in self.results if result.measured}
         case, beside = walls.get(goal.case), walls.get(goal.beside)
+        if goal.beside == BOUND and self.group.bound is not None:
+            beside = spread([self.group.bound.seconds])
         return ratio(beside, case) if goal.faster else ratio(case, beside)
 
     def met(self, goal: Goal) -> bool | None:

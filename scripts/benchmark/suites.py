@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .crowd import Limited, Sessions
-from .model import Bound, Case, Goal, Group, Suite, Tool, Work
+from .model import BOUND, Bound, Case, Goal, Group, Suite, Tool, Work
 from .peers import Iperf, Netcat, Nginx, Rsync, Socat
 from .sources import measure_tree
 from .ssh import FAST_CIPHER, USUAL_CIPHER, RsyncSsh, Scp, TarSsh, short_name
@@ -20,6 +20,33 @@ READ_NAME = "dd bs=1M of=/dev/null"
 
 # The product's goal for many small files: the links' time with 15 % for framing, and 5 round trips.
 _SMALL_FILES_SHARE, _SMALL_FILES_ROUND_TRIPS = 1.15, 5
+# What it wants to reach beside others: times as a multiple of theirs at most, or so many times as
+# fast at least. Those that name a peer are left out without peers.
+_FILE_GOALS = (
+    Goal("sluice --verify none", BARE, 1.10),
+    Goal("sluice", BARE, 1.20),
+    Goal("sluice", CP_NAME, 1),
+)
+_FILE_PEER_GOALS = (Goal("sluice", "socat", 1), Goal("sluice", "rsync daemon -aW", 1))
+_FILES_GOALS = (Goal("sluice", CP_TREE_NAME, 1.4, faster=True),)
+_TREE_GOALS = (Goal("sluice", CP_TREE_NAME, 1),)
+_TREE_PEER_GOALS = (
+    Goal("sluice", "tar | nc | tar", 0.60),
+    Goal("sluice", "rsync daemon -aW", 0.45),
+)
+_SMALL_PEER_GOALS = (Goal("sluice", "tar | nc | tar", 0.65),)
+_FSYNC_PEER_GOALS = (
+    Goal("sluice --fsync", "socat, sync", 0.60),
+    Goal("sluice --fsync", "rsync daemon -aW, sync", 0.60),
+)
+_DISCARD_GOALS = (
+    Goal("sluice --verify none", BARE, 0.9, faster=True),
+    Goal("sluice --verify none", "sluice copy -> copy", 3, faster=True),
+)
+_COLD_GOALS = (Goal("sluice", READ_NAME, 0.95, faster=True),)
+_LINK_GOALS = (Goal("sluice", BOUND, 0.9, faster=True),)
+_LINK_MANY_GOALS = (Goal("sluice", BOUND, 1),)
+_AUTO_SHARE = 1.05  # of the time of every fixed choice
 # Its goals for protected pushes: signed takes at most so much longer than in clear, TLS is so many
 # times as fast as what goes through ssh, a file and many files.
 _SIGNED_SHARE, _TLS_FILE_FACTOR, _TLS_TREE_FACTOR = 1.15, 3, 5
@@ -33,6 +60,9 @@ class Settings:
     size: int | None = None  # of the large file
     tree: Path = Path("/usr/share")
     peers: bool = True
+
+    def goals(self, goals: tuple[Goal, ...], beside_peers: tuple[Goal, ...]) -> tuple[Goal, ...]:
+        return goals + beside_peers if self.peers else goals
 
     def choose(self, normal: int, quick: int) -> int:
         return quick if self.quick else normal
@@ -86,7 +116,8 @@ def _file(settings: Settings) -> list[Group]:
     ]
     if settings.peers:
         cases += file_peers()
-    return [Group(settings.large(), cases, reference=BARE)]
+    goals = settings.goals(_FILE_GOALS, _FILE_PEER_GOALS)
+    return [Group(settings.large(), cases, reference=BARE, goals=goals)]
 
 
 def _tree_cases(settings: Settings) -> list[Case]:
@@ -102,7 +133,7 @@ def _files(settings: Settings) -> list[Group]:
     work = Work("tree", 4, 4 * settings.choose(GIB, 64 * MIB))
     cases = _tree_cases(settings)
     cases.insert(2, sluice("sluice -P 4", "--streams=4"))
-    return [Group(work, cases, reference=CP_TREE_NAME)]
+    return [Group(work, cases, reference=CP_TREE_NAME, goals=_FILES_GOALS)]
 
 
 def tree_work(tree: Path) -> Work:
@@ -111,13 +142,16 @@ def tree_work(tree: Path) -> Work:
 
 
 def _tree(settings: Settings) -> list[Group]:
-    return [Group(tree_work(settings.tree), _tree_cases(settings), reference=CP_TREE_NAME)]
+    goals = settings.goals(_TREE_GOALS, _TREE_PEER_GOALS)
+    work = tree_work(settings.tree)
+    return [Group(work, _tree_cases(settings), reference=CP_TREE_NAME, goals=goals)]
 
 
 def _small(settings: Settings) -> list[Group]:
     count = settings.choose(20_000, 4_000)
     work = Work("tree", count, count * 8 * KIB)
-    return [Group(work, _tree_cases(settings), reference=CP_TREE_NAME)]
+    goals = settings.goals(_TREE_GOALS, _SMALL_PEER_GOALS)
+    return [Group(work, _tree_cases(settings), reference=CP_TREE_NAME, goals=goals)]
 
 
 def _level(level: str) -> str:
@@ -164,7 +198,8 @@ def _fsync(settings: Settings) -> list[Group]:
         sluice("sluice --fsync", "--fsync", head=True),
         sluice("sluice --fsync --verify none", "--fsync", "--verify=none"),
     ]
-    return [Group(settings.large(), cases, reference=base)]
+    goals = settings.goals((), _FSYNC_PEER_GOALS)
+    return [Group(settings.large(), cases, reference=base, goals=goals)]
 
 
 def _discard(settings: Settings) -> list[Group]:
@@ -182,7 +217,8 @@ def _discard(settings: Settings) -> list[Group]:
     ]
     if settings.peers:
         cases += [peer("iperf3", Iperf()), peer("iperf3 --zerocopy", Iperf(zero_copy=True))]
-    return [Group(Work("file", 1, size, discard=True), cases, reference=BARE)]
+    work = Work("file", 1, size, discard=True)
+    return [Group(work, cases, reference=BARE, goals=_DISCARD_GOALS)]
 
 
 def _cold(settings: Settings) -> list[Group]:
@@ -195,9 +231,10 @@ def _cold(settings: Settings) -> list[Group]:
         sluice("sluice --verify none", "--verify=none"),
     ]
     dropped = [read, sluice("sluice", head=True), sluice("sluice --verify none", "--verify=none")]
+    file, nothing = Work("file", 1, size), Work("file", 1, size, discard=True)
     return [
-        Group(Work("file", 1, size), kept, "into a file", READ_NAME, cold=True),
-        Group(Work("file", 1, size, discard=True), dropped, "discarded", READ_NAME, cold=True),
+        Group(file, kept, "into a file", READ_NAME, cold=True),
+        Group(nothing, dropped, "discarded", READ_NAME, cold=True, goals=_COLD_GOALS),
     ]
 
 
@@ -226,6 +263,7 @@ def _link(settings: Settings) -> list[Group]:
             "one large file",
             link=link,
             bound=Bound(size / link.goodput, "the link's goodput (1448 of 1500 bytes a packet)"),
+            goals=_LINK_GOALS,
         ),
         Group(
             Work("tree", 10_000, total),
@@ -233,6 +271,7 @@ def _link(settings: Settings) -> list[Group]:
             "many small files",
             link=link,
             bound=Bound(formula, "the link's time x 1.15 + 5 round trips"),
+            goals=_LINK_MANY_GOALS,
         ),
     ]
 
@@ -249,7 +288,8 @@ def _compress(settings: Settings) -> list[Group]:
         for content in ("text", "random"):
             cases = [sluice("not compressed")]
             cases += [sluice(f"-z {level}", f"--compress={level}") for level in levels]
-            cases[-1] = sluice("-z auto", "--compress=auto", head=True)
+            auto = cases[-1] = sluice("-z auto", "--compress=auto", head=True)
+            goals = tuple(Goal(auto.name, case.name, _AUTO_SHARE) for case in cases[:-1])
             groups.append(
                 Group(
                     Work("file", 1, size, "text" if content == "text" else "random"),
@@ -257,6 +297,7 @@ def _compress(settings: Settings) -> list[Group]:
                     f"{content}, {link or 'loopback'}",
                     "not compressed",
                     link,
+                    goals=goals,
                 )
             )
     return groups
@@ -268,8 +309,8 @@ def _sizes(settings: Settings) -> list[Group]:
         Group(
             Work("generate", 1, parse_size(size), discard=True),
             [
-                Case("sluice", Sluice(), "sluice", True, max_runs=3),
-                Case("sluice --verify none", Sluice(("--verify=none",)), "sluice", max_runs=3),
+                Case("sluice", Sluice(), "sluice", True),
+                Case("sluice --verify none", Sluice(("--verify=none",)), "sluice"),
             ],
             format_size(parse_size(size)),
             x=float(parse_size(size)),

@@ -11,9 +11,9 @@ from tempfile import TemporaryDirectory
 from . import samples  # first, for it makes the modules known
 from .test_bench import BUILD
 from .test_options import chosen
-from benchmark import headline, lab, ssh, system, table, tools
+from benchmark import lab, ssh, system, tools
 from benchmark.peers import lacking
-from benchmark.model import Failure, Goal, Group, GroupResult, Suite, Tool, Work, to_json
+from benchmark.model import Failure, Suite, Tool, Work
 from benchmark.units import UnitError
 
 HELP = "      --key-file FILE\n      --security LEVEL\n      --insecure  in clear\n"
@@ -132,61 +132,6 @@ class Choice(Temporary):
         ):
             with self.assertRaisesRegex(UnitError, said):
                 chosen("sweep", *words)
-
-
-class Goals(unittest.TestCase):
-    """10^9 bytes: bare in 0.5 s, sluice in 1 s."""
-
-    def group(self, *goals: Goal) -> GroupResult:
-        group = samples.large_file()
-        cases = group.group.cases
-        return GroupResult(
-            Group(group.group.work, cases, reference="bare", goals=goals), group.results
-        )
-
-    def test_time_and_speed_are_told_apart(self) -> None:
-        for goal, reached, met in (
-            (Goal("sluice", "bare", 2.0), 2.0, True),
-            (Goal("sluice", "bare", 1.9), 2.0, False),
-            (Goal("bare", "sluice", 2.0, faster=True), 2.0, True),
-            (Goal("bare", "sluice", 2.1, faster=True), 2.0, False),
-            (Goal("sluice", "scp", 3.0, faster=True), None, None),
-        ):
-            group = self.group(goal)
-            self.assertEqual((group.reached(goal), group.met(goal)), (reached, met), goal)
-
-    def test_they_are_said_under_the_table_and_in_the_summary(self) -> None:
-        group = self.group(Goal("sluice", "bare", 1.15), Goal("bare", "scp", 3.0, faster=True))
-        lines = [line.strip() for line in table.render(group, "bytes")[-2:]]
-        self.assertEqual(
-            lines,
-            [
-                "sluice: 2.00 x the time of bare (goal: <= 1.15, missed)",
-                "bare: not measured beside scp (goal: >= 3)",
-            ],
-        )
-        said = "sluice: 1.00 GB/s; 2.00 x the time of bare (goal: <= 1.15, missed); " + lines[1]
-        self.assertEqual(headline.sentence(group, "bytes"), said)
-
-    def test_a_faster_peer_that_no_goal_names_is_named_all_the_same(self) -> None:
-        group = self.group(Goal("sluice", "slow", 1.0, faster=True))
-        group.results[2] = samples.result("slow", [2.0], "peer")
-        self.assertNotIn("fastest peer", headline.sentence(group, "bytes"))
-        group.results[3] = samples.result("socat", [0.8], "peer")
-        self.assertIn("the fastest peer (socat)", headline.sentence(group, "bytes"))
-
-    def test_they_are_in_the_json(self) -> None:
-        goal = Goal("bare", "sluice", 3.0, faster=True)
-        report = samples.report()
-        report.suites[0].groups = [self.group(goal)]
-        (said,) = to_json(report)["suites"][0]["groups"][0]["goals"]
-        self.assertEqual(
-            said,
-            {
-                **{"case": "bare", "beside": "sluice", "factor": 3.0, "faster": True},
-                **{"reached": 2.0, "met": False},
-            },
-        )
 
 
 class Ssh(Temporary):

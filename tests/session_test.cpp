@@ -262,8 +262,9 @@ TEST_CASE("everything has been received when so much is acknowledged, and no oth
     CHECK(running.session->expect(digests(12, right(source, 10, 10))) == Fault::none);
     running.collect([&] { return running.news.stored.size() == 2; });
     running.collect([&] { return running.news.again.size() == 1; });
-    CHECK(received(2, 0)); // what is wanted again is not acknowledged
-    running.session->connection_ended(3);
+    CHECK(received(2, 0));                // what is wanted again is not acknowledged
+    running.session->connection_ended(3); // a hashing thread may still have a word to say
+    running.collect([&] { return !running.news.lost.empty(); });
     CHECK(received(2, 1));
     CHECK_FALSE(received(2, 0));
     running.session->drop_connection(5); // which never came

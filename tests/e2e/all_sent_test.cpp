@@ -235,13 +235,15 @@ TEST_CASE("a word about everything that contradicts what came ends the session")
         proto::encode(message, bytes);
         return bytes;
     };
+    proto::Offer offer;
+    offer.entries.push_back({1, {}, 0644, 0, "t/b"});
     const std::vector<Wrong> cases{
         {"more files", {frame(AllSent{2, 1, 0})}},
         {"no files", {frame(AllSent{0, 1, 0})}},
         {"another number in Finish", {frame(AllSent{1, 1, 0}), frame(proto::Finish{2})}},
         {"two times Finish",
          {frame(AllSent{1, 1, 0}), frame(proto::Finish{1}), frame(proto::Finish{1})}},
-        {"an offer behind it", {frame(AllSent{1, 1, 0}), frame(proto::Offer{})}},
+        {"an offer behind it", {frame(AllSent{1, 1, 0}), frame(offer)}},
     };
     for (const Wrong& one : cases) {
         INFO(one.what);

@@ -45,16 +45,23 @@ public:
         return peer;
     }
 
-    // Sends everything; false where the other side has closed.
+    // Sends everything; false where the other side has closed. Not left to a blocking send(2): a
+    // socket that was closed while its window was full never opens it again, and does not reset the
+    // connection before a minute has passed.
     bool send(const proto::Bytes& bytes) {
         std::size_t at = 0;
         while (at < bytes.size()) {
-            const ssize_t sent =
-                ::send(socket_.get(), bytes.data() + at, bytes.size() - at, MSG_NOSIGNAL);
-            if (sent <= 0) {
+            const ssize_t sent = ::send(socket_.get(), bytes.data() + at, bytes.size() - at,
+                                        MSG_NOSIGNAL | MSG_DONTWAIT);
+            if (sent > 0) {
+                at += static_cast<std::size_t>(sent);
+                continue;
+            }
+            pollfd watched{socket_.get(), POLLOUT | POLLRDHUP, 0};
+            if (sent == 0 || errno != EAGAIN || ::poll(&watched, 1, -1) != 1 ||
+                (watched.revents & POLLOUT) == 0) {
                 return false;
             }
-            at += static_cast<std::size_t>(sent);
         }
         return true;
     }

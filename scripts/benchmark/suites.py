@@ -61,7 +61,12 @@ class Settings:
     tree: Path = Path("/usr/share")
     peers: bool = True
 
-    def goals(self, goals: tuple[Goal, ...], beside_peers: tuple[Goal, ...]) -> tuple[Goal, ...]:
+    def goals(
+        self, goals: tuple[Goal, ...], beside_peers: tuple[Goal, ...] = ()
+    ) -> tuple[Goal, ...]:
+        """None where it has to be quick: they are about more work than that."""
+        if self.quick:
+            return ()
         return goals + beside_peers if self.peers else goals
 
     def choose(self, normal: int, quick: int) -> int:
@@ -133,7 +138,7 @@ def _files(settings: Settings) -> list[Group]:
     work = Work("tree", 4, 4 * settings.choose(GIB, 64 * MIB))
     cases = _tree_cases(settings)
     cases.insert(2, sluice("sluice -P 4", "--streams=4"))
-    return [Group(work, cases, reference=CP_TREE_NAME, goals=_FILES_GOALS)]
+    return [Group(work, cases, reference=CP_TREE_NAME, goals=settings.goals(_FILES_GOALS))]
 
 
 def tree_work(tree: Path) -> Work:
@@ -218,7 +223,7 @@ def _discard(settings: Settings) -> list[Group]:
     if settings.peers:
         cases += [peer("iperf3", Iperf()), peer("iperf3 --zerocopy", Iperf(zero_copy=True))]
     work = Work("file", 1, size, discard=True)
-    return [Group(work, cases, reference=BARE, goals=_DISCARD_GOALS)]
+    return [Group(work, cases, reference=BARE, goals=settings.goals(_DISCARD_GOALS))]
 
 
 def _cold(settings: Settings) -> list[Group]:
@@ -234,7 +239,9 @@ def _cold(settings: Settings) -> list[Group]:
     file, nothing = Work("file", 1, size), Work("file", 1, size, discard=True)
     return [
         Group(file, kept, "into a file", READ_NAME, cold=True),
-        Group(nothing, dropped, "discarded", READ_NAME, cold=True, goals=_COLD_GOALS),
+        Group(
+            nothing, dropped, "discarded", READ_NAME, cold=True, goals=settings.goals(_COLD_GOALS)
+        ),
     ]
 
 
@@ -263,7 +270,7 @@ def _link(settings: Settings) -> list[Group]:
             "one large file",
             link=link,
             bound=Bound(size / link.goodput, "the link's goodput (1448 of 1500 bytes a packet)"),
-            goals=_LINK_GOALS,
+            goals=settings.goals(_LINK_GOALS),
         ),
         Group(
             Work("tree", 10_000, total),
@@ -271,7 +278,7 @@ def _link(settings: Settings) -> list[Group]:
             "many small files",
             link=link,
             bound=Bound(formula, "the link's time x 1.15 + 5 round trips"),
-            goals=_LINK_MANY_GOALS,
+            goals=settings.goals(_LINK_MANY_GOALS),
         ),
     ]
 
@@ -290,6 +297,7 @@ def _compress(settings: Settings) -> list[Group]:
             cases += [sluice(f"-z {level}", f"--compress={level}") for level in levels]
             auto = cases[-1] = sluice("-z auto", "--compress=auto", head=True)
             goals = tuple(Goal(auto.name, case.name, _AUTO_SHARE) for case in cases[:-1])
+            goals = settings.goals(goals)
             groups.append(
                 Group(
                     Work("file", 1, size, "text" if content == "text" else "random"),

@@ -188,11 +188,13 @@ Status DataStream::send_file(SourceEntry& entry) {
 
 // Keeps one extent and leaves the rest of the piece to a stream that has nothing to do, where the
 // network is the bottleneck; that one does the same. Where the receiver is, two writers in one file
-// only wait for each other.
+// only wait for each other. At a limited rate the connection is busy for moments only, and who
+// limits it in those says nothing.
 void DataStream::share(Piece& piece) {
     const std::uint64_t kept = large_.pace().extent_limit();
     if (!large_.pace().slow() || piece.wrong_tries > 0 || piece.length < 2 * kept ||
-        queue_.idle_streams() == 0 || tcp_progress(context_.socket.fd()).receiver_limited) {
+        queue_.idle_streams() == 0 ||
+        (context_.socket.rate() == 0 && tcp_progress(context_.socket.fd()).receiver_limited)) {
         return;
     }
     std::vector<Work> work;

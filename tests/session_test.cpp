@@ -244,33 +244,6 @@ TEST_CASE("a connection is lost only after all that came on it was dealt with an
     CHECK_FALSE(running.session->add_connection(3, running.link.ours.get())); // had that number
 }
 
-TEST_CASE("everything has been received when so much is acknowledged, and no other is lost") {
-    Running running;
-    const ExtentSource source(1, "file", kSize);
-    running.join(3);
-    const auto received = [&](std::uint64_t acknowledged, std::uint32_t lost) {
-        return running.session->has_received({0, acknowledged, lost});
-    };
-    CHECK(received(0, 0));
-    running.session->acknowledge(9); // a batch; counts before the sender is told
-    CHECK(received(1, 0));
-    CHECK_FALSE(received(0, 0));
-    CHECK_FALSE(received(2, 0));
-    CHECK(running.session->verify(11, running.arrive(source, 0, 10, 3)) == Fault::none);
-    CHECK(running.session->verify(12, running.arrive(source, 10, 10, 3)) == Fault::none);
-    CHECK(running.session->expect(digests(11, wrong())) == Fault::none);
-    CHECK(running.session->expect(digests(12, right(source, 10, 10))) == Fault::none);
-    running.collect([&] { return running.news.stored.size() == 2; });
-    running.collect([&] { return running.news.again.size() == 1; });
-    CHECK(received(2, 0));                // what is wanted again is not acknowledged
-    running.session->connection_ended(3); // a hashing thread may still have a word to say
-    running.collect([&] { return !running.news.lost.empty(); });
-    CHECK(received(2, 1));
-    CHECK_FALSE(received(2, 0));
-    running.session->drop_connection(5); // which never came
-    CHECK(received(2, 2));
-}
-
 TEST_CASE("a connection that is given up loses its socket, and is lost when it has ended") {
     Running running;
     running.join(3);

@@ -68,6 +68,7 @@ struct Receiver::Impl {
         listed.close();
         chores.reset();
         hashing.reset();
+        loop.discard_tasks(); // some hold sessions, which post to this loop when they go
         sessions.clear();
         // One thread is left from here on: what libuv closes, no other thread opens anew.
         janitor.stop();
@@ -106,6 +107,7 @@ struct Receiver::Impl {
     std::chrono::steady_clock::time_point last_sweep = std::chrono::steady_clock::now();
     std::uint64_t last_serial = 0;
     bool stopping = false;
+    bool served = false; // with --once: the result is known
     ExitCode result = ExitCode::done;
     std::unique_ptr<JobPool> hashing = std::make_unique<JobPool>(
         std::clamp(std::thread::hardware_concurrency() / 2, 1U, kMaxHashThreads));
@@ -386,14 +388,19 @@ void Receiver::Impl::start_successor(std::uint64_t serial) {
     }
 }
 
-// The session that was to be served is not over as long as its sender may come back.
+// The session that was to be served is not over as long as its sender may come back. What ends in
+// the same turn of the loop changes nothing any more.
 void Receiver::Impl::finish_once(const SessionReport& report) {
+    if (served) {
+        return;
+    }
     result = report.failure      ? exit_code(report.failure->kind)
              : report.failed > 0 ? ExitCode::some_files
                                  : ExitCode::done;
     const bool lost = report.failure && (report.failure->kind == ErrorKind::network ||
                                          report.failure->kind == ErrorKind::timed_out);
     if (!lost || report.sender_retry.count() == 0) {
+        served = true;
         loop.stop();
     } else if (sessions.empty()) {
         return_timer->start(report.sender_retry + kReturnMargin);

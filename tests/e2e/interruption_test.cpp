@@ -286,7 +286,9 @@ TEST_CASE("option --once ends the receiver with the result of its session") {
         REQUIRE(last.control.send_message(proto::Finish{0}));
         CHECK(last.control.receive().type == proto::FrameType::done);
         last.control.close();
-        CHECK(receiver.process().wait() == 0);
+        const int code = receiver.process().wait();
+        INFO(receiver.process().err());
+        CHECK(code == 0);
     }
     SECTION("a sender that was interrupted") {
         OpenSession session(receiver);

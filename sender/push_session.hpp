@@ -159,6 +159,7 @@ private:
     void lost(std::uint32_t connection);
     void drop(std::uint32_t connection);
     void look_after_streams();
+    void await_reason();
     void send_digests();
     void file_error(const proto::FileError& message);
     void file_failed(const Error& error);
@@ -188,6 +189,7 @@ private:
     std::string congestion_; // of the data connections
     std::unique_ptr<ControlLink> control_;
     std::unique_ptr<Timer> stream_timer_;
+    std::unique_ptr<Timer> reason_timer_; // from when a stream gave up
     std::deque<PendingOffer> offers_;
     std::uint64_t next_offer_id_ = 0;
     std::size_t present_ranges_ = 0; // that offered files hold
@@ -200,7 +202,7 @@ private:
     bool finished_ = false;               // Finish has been sent
     std::uint64_t acknowledged_ = 0;      // batches and extents
     std::uint32_t lost_ = 0;              // connections, as the receiver said
-    std::optional<Error> ended_stream_;   // while AllSent holds: only matters where it does not
+    std::optional<Error> ended_stream_;   // the first that gave up
     Clock::time_point answered_at_{};     // the last Welcome, Verdict or Ack
     std::atomic<std::uint64_t> next_file_id_{1};
     std::atomic<std::uint64_t> reused_bytes_{0}; // that need not be sent, of files that are

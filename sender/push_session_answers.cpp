@@ -15,6 +15,9 @@ namespace {
 constexpr unsigned kMaxWrongTries = 3;
 // Ranges that the receiver may say it has, of all files together: 16 MiB. What is above is sent.
 constexpr std::size_t kMaxPresentRanges = std::size_t{1} << 20;
+// How long a receiver may take to say why it let a data connection go: some round trips of a long
+// path, or a busy machine's delay.
+constexpr std::chrono::seconds kReasonTime{1};
 
 constexpr SourceProblem kChanged{ErrorKind::source_changed, "changed while it was being sent", 0};
 
@@ -206,7 +209,7 @@ void PushSession::lost(std::uint32_t connection) {
     }
     all_sent_ = false;
     if (ended_stream_) {
-        fail(std::move(*ended_stream_), false);
+        await_reason();
         return;
     }
     finish_if_complete();
@@ -340,18 +343,25 @@ void PushSession::detail(std::string line) {
 
 void PushSession::stream_ended(std::optional<Error> error) {
     post_([this, error = std::move(error)] {
-        if (!error || over_ || finished_) {
-            return;
-        }
-        if (all_sent_) { // the receiver may have all that it needs, and take no connection any more
+        if (error && !over_ && !finished_ && !ended_stream_) {
             ended_stream_ = error;
-            return;
-        }
-        control_->read_pending(); // the receiver may have said why
-        if (!over_) {
-            fail(*error, false);
+            await_reason();
         }
     });
+}
+
+// Why a data connection broke is said on another one, and may come later than the break.
+void PushSession::await_reason() {
+    if (!reason_timer_) {
+        reason_timer_ = std::make_unique<Timer>(loop_, [this] {
+            // Where all is sent, the receiver may have what it needs, and take no connection more.
+            if (!all_sent_ && !finished_) {
+                control_->read_pending(); // it may be there, and only this thread be late
+                fail(*ended_stream_, false);
+            }
+        });
+    }
+    reason_timer_->start(kReasonTime);
 }
 
 } // namespace sluice

@@ -6,7 +6,9 @@
 
 #include <algorithm>
 #include <catch2/catch.hpp>
+#include <chrono>
 #include <string>
+#include <thread>
 
 using namespace sluice;
 using namespace sluice::test;
@@ -315,6 +317,7 @@ TEST_CASE("the reason that comes on the control connection wins over a lost data
     DataPeer data = test.receiver.accept_stream();
     CHECK(data.receive().type == proto::FrameType::extent);
     data.close();
+    std::this_thread::sleep_for(std::chrono::milliseconds(300)); // as on a slow path
     REQUIRE(control.send_message(proto::ErrorMessage{11, "no space left"}));
     check_end(*test.sender, 11, "no space left");
 }

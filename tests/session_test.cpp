@@ -1,14 +1,8 @@
 // A session's bookkeeping: what is verified is acknowledged, what is damaged is asked for again,
 // and a connection is called lost only when all that came on it has been dealt with.
-#include "receiver/session.hpp"
-#include "tests/support/extent_source.hpp"
+#include "tests/support/running_session.hpp"
 
-#include <chrono>
-#include <condition_variable>
-#include <functional>
-#include <optional>
 #include <set>
-#include <sys/socket.h>
 #include <thread>
 
 using namespace sluice;
@@ -19,123 +13,13 @@ namespace {
 
 constexpr std::uint64_t kSize = 100'000;
 
-// A socket for a data connection, and the sender's end of it.
-struct Link {
-    Link() {
-        int ends[2];
-        REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
-        ours = UniqueFd::adopt(ends[0]);
-        theirs = UniqueFd::adopt(ends[1]);
-    }
-    [[nodiscard]] bool is_shut() const {
-        char byte = 0;
-        return ::recv(theirs.get(), &byte, 1, MSG_DONTWAIT) == 0;
-    }
-    UniqueFd ours;
-    UniqueFd theirs;
-};
-
-// A session with a store of its own, and all the news it has had so far.
-struct Running {
-    StoreRoot root;
-    JobPool hashing{2};
-    DirectoryCache directories{8};
-    std::shared_ptr<Session> session =
-        std::make_shared<Session>(7, proto::Token{}, proto::Token{}, "peer", hashing);
-    Session::News news;
-    std::mutex mutex;
-    std::condition_variable woken;
-    bool has_news = false;
-    bool disposed = false;
-    bool kept = false;
-
-    explicit Running(bool verify = true, const SessionRequest& request = {}) {
-        StoreSession made(root, request);
-        REQUIRE(made.ok());
-        session->set_store(made.take_store(), verify);
-        session->set_disposer([this](std::unique_ptr<Storage> store, bool keep) {
-            const std::scoped_lock lock(mutex);
-            disposed = true;
-            kept = keep;
-            if (store && !keep) {
-                static_cast<void>(store->abandon());
-            }
-            store.reset();
-            woken.notify_all();
-        });
-        session->set_waker([this] {
-            const std::scoped_lock lock(mutex);
-            has_news = true;
-            woken.notify_all();
-        });
-    }
-    // The session refers to this.
-    ~Running() { end(); }
-
-    // Lets go of the session and waits until nobody has it.
-    void end() {
-        session.reset();
-        std::unique_lock lock(mutex);
-        woken.wait(lock, [this] { return disposed; });
-    }
-    // All that is on its way. Afterwards `news` has everything; a loss must not overtake the
-    // acknowledgements of what came on the connection.
-    void collect(const std::function<bool()>& enough) {
-        const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
-        while (!enough()) {
-            {
-                std::unique_lock lock(mutex);
-                REQUIRE(woken.wait_until(lock, deadline, [this] { return has_news; }));
-                has_news = false;
-            }
-            take();
-        }
-    }
-    void take() {
-        Session::News more = session->take_news();
-        const auto append = [](auto& to, const auto& from) {
-            to.insert(to.end(), from.begin(), from.end());
-        };
-        append(news.stored, more.stored);
-        append(news.again, more.again);
-        append(news.lost, more.lost);
-    }
-    // Nothing more comes for a while.
-    void expect_silence() {
-        std::this_thread::sleep_for(std::chrono::milliseconds(30));
-        take();
-    }
-
-    [[nodiscard]] Session::ArrivedExtent arrive(const ExtentSource& source, std::uint64_t offset,
-                                                std::uint64_t length, std::uint32_t connection) {
-        const auto begun = source.begin(session->store(), directories, offset, length);
-        REQUIRE(begun.file != nullptr);
-        CHECK(StoreSession::text(begun.problem) == "");
-        return {begun.file, offset, length, connection};
-    }
-    void join(std::uint32_t number) { REQUIRE(session->add_connection(number, link.ours.get())); }
-    Link link;
-};
-
-proto::Digests digests(std::uint64_t id, const Digest& digest) {
-    return {{{id, digest}}};
-}
-
-Digest right(const ExtentSource& source, std::uint64_t offset, std::uint64_t length) {
-    return digest_of(source.bytes(offset, length));
-}
-
-Digest wrong() {
-    return digest_of({});
-}
-
 using Ids = std::vector<std::uint64_t>;
 using Numbers = std::vector<std::uint32_t>;
 
 } // namespace
 
 TEST_CASE("an extent is acknowledged when its digest has come and is right, in whatever order") {
-    Running running;
+    RunningSession running;
     const bool digest_first = GENERATE(true, false);
     const ExtentSource source(1, "file", kSize);
     running.join(3);
@@ -160,7 +44,7 @@ TEST_CASE("an extent is acknowledged when its digest has come and is right, in w
 }
 
 TEST_CASE("an extent with another digest is asked for again and does not count as received") {
-    Running running;
+    RunningSession running;
     const ExtentSource source(1, "file", kSize);
     running.join(3);
     CHECK(running.session->expect(digests(11, wrong())) == Fault::none);
@@ -181,7 +65,7 @@ TEST_CASE("an extent with another digest is asked for again and does not count a
 }
 
 TEST_CASE("a damaged extent of a file that nobody wants any more is acknowledged, not asked for") {
-    Running running;
+    RunningSession running;
     const ExtentSource source(1, "file", kSize);
     running.join(3);
     CHECK(running.session->verify(11, running.arrive(source, 0, kSize, 3)) == Fault::none);
@@ -194,7 +78,7 @@ TEST_CASE("a damaged extent of a file that nobody wants any more is acknowledged
 }
 
 TEST_CASE("bytes that are missing from the file are another digest, too") {
-    Running running;
+    RunningSession running;
     const ExtentSource source(1, "file", kSize);
     running.join(3);
     const auto extent = running.arrive(source, 0, kSize, 3);
@@ -207,7 +91,7 @@ TEST_CASE("bytes that are missing from the file are another digest, too") {
 }
 
 TEST_CASE("an id or a digest that comes twice while it counts is a fault") {
-    Running running;
+    RunningSession running;
     const ExtentSource source(1, "file", kSize);
     running.join(3);
     CHECK(running.session->verify(11, running.arrive(source, 0, 10, 3)) == Fault::none);
@@ -223,7 +107,7 @@ TEST_CASE("an id or a digest that comes twice while it counts is a fault") {
 }
 
 TEST_CASE("a connection is lost only after all that came on it was dealt with and acknowledged") {
-    Running running;
+    RunningSession running;
     const ExtentSource source(1, "file", kSize);
     running.join(3);
     running.session->acknowledge(9); // a batch
@@ -244,8 +128,35 @@ TEST_CASE("a connection is lost only after all that came on it was dealt with an
     CHECK_FALSE(running.session->add_connection(3, running.link.ours.get())); // had that number
 }
 
+TEST_CASE("everything has been received when so much is acknowledged, and no other is lost") {
+    RunningSession running;
+    const ExtentSource source(1, "file", kSize);
+    running.join(3);
+    const auto received = [&](std::uint64_t acknowledged, std::uint32_t lost) {
+        return running.session->has_received({0, acknowledged, lost});
+    };
+    CHECK(received(0, 0));
+    running.session->acknowledge(9); // a batch; counts before the sender is told
+    CHECK(received(1, 0));
+    CHECK_FALSE(received(0, 0));
+    CHECK_FALSE(received(2, 0));
+    CHECK(running.session->verify(11, running.arrive(source, 0, 10, 3)) == Fault::none);
+    CHECK(running.session->verify(12, running.arrive(source, 10, 10, 3)) == Fault::none);
+    CHECK(running.session->expect(digests(11, wrong())) == Fault::none);
+    CHECK(running.session->expect(digests(12, right(source, 10, 10))) == Fault::none);
+    running.collect([&] { return running.news.stored.size() == 2; });
+    running.collect([&] { return running.news.again.size() == 1; });
+    CHECK(received(2, 0));                // what is wanted again is not acknowledged
+    running.session->connection_ended(3); // a hashing thread may still have a word to say
+    running.collect([&] { return !running.news.lost.empty(); });
+    CHECK(received(2, 1));
+    CHECK_FALSE(received(2, 0));
+    running.session->drop_connection(5); // which never came
+    CHECK(received(2, 2));
+}
+
 TEST_CASE("a connection that is given up loses its socket, and is lost when it has ended") {
-    Running running;
+    RunningSession running;
     running.join(3);
     running.session->drop_connection(3);
     CHECK(running.link.is_shut());
@@ -260,7 +171,7 @@ TEST_CASE("a connection that is given up loses its socket, and is lost when it h
 }
 
 TEST_CASE("a connection that is given up before it has come may not come any more") {
-    Running running;
+    RunningSession running;
     running.session->drop_connection(5);
     running.session->drop_connection(5);
     running.take();
@@ -271,7 +182,7 @@ TEST_CASE("a connection that is given up before it has come may not come any mor
 }
 
 TEST_CASE("no more connections join than may be there at a time, nor any once the end has begun") {
-    Running running;
+    RunningSession running;
     for (std::uint32_t number = 0; number < proto::kMaxStreams; ++number) {
         running.join(number);
     }
@@ -292,7 +203,7 @@ TEST_CASE("no more connections join than may be there at a time, nor any once th
 }
 
 TEST_CASE("a session that has had too many connections fails, and does not leave any unanswered") {
-    Running running;
+    RunningSession running;
     constexpr std::uint32_t kMost = 65'536;
     for (std::uint32_t number = 0; number < kMost; ++number) {
         running.session->drop_connection(number);
@@ -314,12 +225,12 @@ TEST_CASE("a session that has had too many connections fails, and does not leave
 }
 
 TEST_CASE("a dry run takes no connections") {
-    Running running(true, {"", {}, proto::kOpenPreserve | proto::kOpenDryRun});
+    RunningSession running(true, {"", {}, proto::kOpenPreserve | proto::kOpenDryRun});
     CHECK_FALSE(running.session->add_connection(1, running.link.ours.get()));
 }
 
 TEST_CASE("no more extents wait for their digests than the limit") {
-    Running running;
+    RunningSession running;
     const ExtentSource source(1, "file", kSize);
     running.join(3);
     Fault fault = Fault::none;
@@ -336,7 +247,7 @@ TEST_CASE("no more extents wait for their digests than the limit") {
 }
 
 TEST_CASE("digests that nobody asks for are forgotten, the oldest first") {
-    Running running;
+    RunningSession running;
     const ExtentSource source(1, "file", kSize);
     running.join(3);
     for (std::uint64_t id = 1; id <= 3 * proto::kMaxUnacknowledged; ++id) {
@@ -351,7 +262,7 @@ TEST_CASE("digests that nobody asks for are forgotten, the oldest first") {
 }
 
 TEST_CASE("a sender that does not listen fails the session before its news fill the memory") {
-    Running running;
+    RunningSession running;
     for (std::uint64_t id = 0; id < (std::uint64_t{1} << 21) && !running.session->failure(); ++id) {
         running.session->acknowledge(id);
     }
@@ -360,7 +271,7 @@ TEST_CASE("a sender that does not listen fails the session before its news fill 
 }
 
 TEST_CASE("failed files wait in their order, as many as there is memory for; the number is right") {
-    Running running;
+    RunningSession running;
     const std::string text(1'000, 't');
     for (int number = 0; number < 10'000; ++number) {
         running.session->file_failed(std::to_string(number), make_conflict(text));
@@ -383,7 +294,7 @@ TEST_CASE("only what broke off is kept, and only if something is there") {
     const auto kind = GENERATE(ErrorKind::network, ErrorKind::timed_out, ErrorKind::interrupted,
                                ErrorKind::file_io, ErrorKind::protocol, ErrorKind::refused);
     const bool stored = GENERATE(true, false);
-    Running running;
+    RunningSession running;
     const ExtentSource source(1, "tree/file", kSize);
     if (stored) {
         const auto extent = running.arrive(source, 0, 10'000, 3);
@@ -405,7 +316,7 @@ TEST_CASE("only what broke off is kept, and only if something is there") {
 }
 
 TEST_CASE("a session that ends without a failure keeps nothing") {
-    Running running;
+    RunningSession running;
     const ExtentSource source(1, "tree/file", kSize);
     const auto extent = running.arrive(source, 0, 10'000, 3);
     CHECK_FALSE(running.session->store().extent_done(*extent.file, 0, 10'000, {}));
@@ -416,7 +327,7 @@ TEST_CASE("a session that ends without a failure keeps nothing") {
 }
 
 TEST_CASE("a session whose extents are still being hashed goes on to exist until they are") {
-    Running running;
+    RunningSession running;
     const ExtentSource source(1, "tree/file", kSize);
     running.join(3);
     for (std::uint64_t id = 0; id < 200; ++id) {
@@ -430,7 +341,7 @@ TEST_CASE("a session whose extents are still being hashed goes on to exist until
 }
 
 TEST_CASE("connections, digests and losses of many threads end with every extent accounted for") {
-    Running running;
+    RunningSession running;
     constexpr std::uint64_t kExtents = 400;
     constexpr std::uint64_t kLength = kSize / kExtents;
     constexpr std::uint32_t kThreads = 4;

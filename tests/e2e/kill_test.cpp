@@ -4,9 +4,11 @@
 #include "tests/support/programs.hpp"
 #include "tests/support/scratch_file.hpp"
 
+#include <algorithm>
 #include <iostream>
 #include <map>
 #include <memory>
+#include <numeric>
 #include <random>
 #include <utility>
 
@@ -66,15 +68,21 @@ public:
         const std::uint64_t seed = test_seed();
         std::cerr << "SLUICE_TEST_SEED=" << seed << '\n';
         random_.seed(seed);
+        std::iota(parts_.begin(), parts_.end(), 0);
+        std::shuffle(parts_.begin(), parts_.end(), random_);
         start_receiver();
         measure();
     }
 
-    // Pushes version `letter` and kills one program at a random moment; both are over then.
+    // Pushes version `letter` and kills one program; both are over then. The moments are random,
+    // but there is one in each of kMoments parts of a push: some always meet it.
     void kill_one(char letter, Victim victim) {
-        std::uniform_int_distribution<long> moment(0, duration_.count());
+        std::uniform_real_distribution<> part(parts_.back(), parts_.back() + 1);
+        parts_.pop_back();
+        const std::chrono::duration<double, std::milli> moment =
+            duration_ * (part(random_) / kMoments);
         Process sender(command(letter));
-        if (!sender.ends_within(std::chrono::milliseconds{moment(random_)})) {
+        if (!sender.ends_within(std::chrono::duration_cast<std::chrono::milliseconds>(moment))) {
             (victim == Victim::sender ? sender : receiver_->process()).signal(SIGKILL);
             ++killed_;
         }
@@ -202,6 +210,7 @@ private:
     std::unique_ptr<ReceiverProcess> receiver_;
     std::mt19937_64 random_;
     std::chrono::milliseconds duration_{};
+    std::vector<int> parts_ = std::vector<int>(kMoments); // of that, still to be tried
     std::size_t found_a_ = 0;
     std::size_t found_b_ = 0;
     int killed_ = 0;

@@ -355,7 +355,7 @@ void PushSession::await_reason() {
     if (!reason_timer_) {
         reason_timer_ = std::make_unique<Timer>(loop_, [this] {
             // Where all is sent, the receiver may have what it needs, and take no connection more.
-            if (!all_sent_ && !finished_) {
+            if (!over_ && !all_sent_ && !finished_) {
                 control_->read_pending(); // it may be there, and only this thread be late
                 fail(*ended_stream_, false);
             }
